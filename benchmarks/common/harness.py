@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -65,6 +66,18 @@ def finished(path: Path, run: Callable[[], Any]) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(run(), indent=1), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def seed_runs(args: argparse.Namespace, run: Callable[[int, bool], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return `run(seed, quick)` of every seed with its `seconds`; finished runs are read from `--folder`."""
+
+    def timed(seed: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        return {**run(seed, args.quick), "seconds": time.perf_counter() - began}
+
+    folder = args.folder or Path(tempfile.mkdtemp())
+    suffix = "-quick" if args.quick else ""
+    return [finished(folder / f"{seed}{suffix}.json", lambda s=seed: timed(s)) for seed in seeds_of(args)]
 
 
 def seconds(work: Callable[[], Any], rounds: int) -> float:

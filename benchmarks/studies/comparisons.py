@@ -11,11 +11,8 @@ Shape legend: N moments, d width of the shared space.
 from __future__ import annotations
 
 import statistics
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
@@ -101,20 +98,10 @@ def figures(galleries: Sequence[tuple[Tensor, Tensor]], weight: float) -> dict[s
     return {name: statistics.fmean(row[i] for row in rows) for i, name in enumerate(FIGURES)}
 
 
-def timed(seed: int, quick: bool) -> dict[str, Any]:
-    """Return the result of a seed and its duration in seconds."""
-    began = time.perf_counter()
-    result = run_seed(seed, quick)
-    return {**result, "seconds": time.perf_counter() - began}
-
-
 def main() -> None:
     """Run all seeds; print and record the means and the claims."""
     args = harness.runs_parser(__doc__).parse_args()
-    seeds = harness.seeds_of(args)
-    folder = args.folder or Path(tempfile.mkdtemp())
-    suffix = "-quick" if args.quick else ""
-    runs = [harness.finished(folder / f"{seed}{suffix}.json", lambda s=seed: timed(s, args.quick)) for seed in seeds]
+    seeds, runs = harness.seeds_of(args), harness.seed_runs(args, run_seed)
     if args.only_run:
         return
     report = harness.Report("comparisons", seeds)

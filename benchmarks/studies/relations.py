@@ -9,10 +9,7 @@ Shape legend: N moments, K values of a concept, d width of the shared space.
 from __future__ import annotations
 
 import statistics
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -163,20 +160,10 @@ def run_seed(seed: int, quick: bool) -> dict[str, dict[str, dict[str, float]]]:
     return result
 
 
-def timed(seed: int, quick: bool) -> dict[str, Any]:
-    """Return the result of a seed and its duration in seconds."""
-    began = time.perf_counter()
-    result = run_seed(seed, quick)
-    return {**result, "seconds": time.perf_counter() - began}
-
-
 def main() -> None:
     """Run all seeds; print and record the means and the claims."""
     args = harness.runs_parser(__doc__).parse_args()
-    seeds = harness.seeds_of(args)
-    folder = args.folder or Path(tempfile.mkdtemp())
-    suffix = "-quick" if args.quick else ""
-    runs = [harness.finished(folder / f"{seed}{suffix}.json", lambda s=seed: timed(s, args.quick)) for seed in seeds]
+    seeds, runs = harness.seeds_of(args), harness.seed_runs(args, run_seed)
     if args.only_run:
         return
     report = harness.Report("relations", seeds)
