@@ -25,6 +25,7 @@ from mova.eval.protocols import find_protocol
 from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.video_llm import open_any_split
 from mova.losses.entailment import synvita_loss
+from mova.models.video_llm.explanation import answer_and_explain, explained_tail
 from mova.models.video_llm.model import VideoLLM
 from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import split_backward
@@ -298,6 +299,71 @@ def test_training_without_synthetic_videos(small: Callable[..., Recipe], tmp_pat
     assert batch["synthetic"] == batch["keep"] == [None] * 4
 
 
+def explained(manifest: Path, folder: Path, words: str = "To the left, not to the right.") -> Path:
+    """The same triplets; all but the second have an explanation."""
+    rows = read_manifest(manifest)
+    for i, row in enumerate(rows):
+        if i != 1:
+            negative = {**row.meta["negatives"][0], "explanation": f"{words} {i}"}
+            rows[i] = replace(row, meta={**row.meta, "negatives": [negative]})
+    return write_manifest(folder / "explained.jsonl", rows)
+
+
+def test_explanations_are_a_second_task_of_the_same_model(
+    small: Callable[..., Recipe], base: Callable[[str], Path], manifest: Path, tmp_path: Path
+) -> None:
+    path = explained(manifest, tmp_path)
+    both = small(data={"manifest": str(path)}, objective={"explanation": 0.5})
+    batch, towers, objective = opened(both, tmp_path)
+    whole, parts = gradients(objective, batch, towers, 0)
+    chunked, chunked_parts = gradients(objective, batch, towers, 1)
+    assert chunked_parts == pytest.approx(parts, abs=1e-5)
+    for name, value in whole.items():
+        torch.testing.assert_close(chunked[name], value, rtol=1e-4, atol=1e-5)
+    assert parts["explained"] == 0.75
+    terms = parts["real"] + parts["synthetic"] + 1.0 * parts["consistency"] + 0.5 * parts["explanation"]
+    assert parts["loss"] == pytest.approx(terms, abs=1e-5)
+    without = opened(small(data={"manifest": str(path)}), tmp_path)
+    assert "explained" not in without[0]
+    plain, plain_parts = gradients(without[2], without[0], without[1], 0)
+    assert "explanation" not in plain_parts
+    assert plain_parts["real"] == pytest.approx(parts["real"], abs=1e-5)
+    assert any(not torch.allclose(value, plain[name]) for name, value in whole.items())
+    longer = {"max_steps": 6, "learning_rate": 4e-2}
+    train(replace(both, training={**both.training, **longer}), tmp_path / "run")
+    log = logged(tmp_path / "run")
+    assert log[-1]["explanation"] < 0.95 * log[0]["explanation"]
+    data = json.loads((tmp_path / "run" / "training.json").read_text())["data"]
+    assert (data["triplets"], data["explained"]) == (4, 3)
+    again = VideoLLM.from_pretrained(tmp_path / "run", precision="fp32", device="cpu", max_frames=4)
+    fresh = VideoLLM.from_pretrained(base("video_llava"), precision="fp32", device="cpu", max_frames=4)
+    row = read_manifest(path)[0]
+    text, answer = row.meta["negatives"][0]["text"], row.meta["negatives"][0]["explanation"]
+    with torch.no_grad():
+        told, before = (
+            float(
+                answer_and_explain(llm, llm.prepare(row.video), llm.tails([text]), explained_tail(llm, text, answer))[1]
+            )
+            for llm in (again, fresh)
+        )
+    assert told < 0.95 * before
+
+
+def test_explanations_that_cannot_be_trained_are_reported_before_training(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    weighted = {"explanation": 1.0}
+    with pytest.raises(
+        DataError, match=r"no negative of split 'train' has an explanation, .* videocon_llm_feedback\.csv"
+    ):
+        train(small(objective=weighted), tmp_path / "run")
+    path = explained(manifest, tmp_path, "See <image> here.")
+    with pytest.raises(DataError, match=r"the answer 'See <image> here\. 0' contains the control token"):
+        train(small(objective=weighted, data={"manifest": str(path)}), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"objective\.explanation -1\.0: must be 0 or more"):
+        train(small(objective={"explanation": -1.0}), tmp_path / "run")
+
+
 def test_broken_videos_are_named_and_do_not_affect_other_rows(
     small: Callable[..., Recipe], manifest: Path, tmp_path: Path
 ) -> None:
@@ -404,23 +470,26 @@ def test_shipped_recipes_take_a_step(
 
 
 PAPER = {"rank": 32, "alpha": 32, "dropout": 0.05}
-VIDEOCON = {
-    "num_train_epochs": 2,
-    "learning_rate": 1e-4,
+SCRIPTS = {
+    "num_train_epochs": 1,
     "weight_decay": 1e-4,
     "warmup_steps": 200,
     "max_grad_norm": 1.0,
     "gradient_checkpointing": True,
 }
-"""Settings of VideoCon's published script (Hritikbansal/videocon, training/scripts/train_it.sh)."""
+"""Settings that both published scripts share (lucazanella/synvita, slurm/mPLUG_Owl/train_synvita.sh and
+slurm/Video_LLaVA/finetune_lora_synvita.sh; the clipping of the second is the default of transformers)."""
 
 
 @pytest.mark.parametrize(
-    ("name", "strategy", "consistency", "frames"),
-    [("synvita", "difference", 0.01, 32), ("synvita-video-llava", "product", 1.0, 8)],
+    ("name", "strategy", "consistency", "frames", "rate", "captions"),
+    [
+        ("synvita", "difference", 0.01, 32, 1e-4, 4 * 8),  # four processes of 8 captions
+        ("synvita-video-llava", "product", 1.0, 8, 5e-5, 4 * 4),
+    ],
 )
-def test_recipes_hold_the_papers_and_videocons_settings(
-    name: str, strategy: str, consistency: float, frames: int
+def test_recipes_hold_the_papers_settings_and_those_of_its_scripts(
+    name: str, strategy: str, consistency: float, frames: int, rate: float, captions: int
 ) -> None:
     recipe = load_recipe(name)
     assert {key: recipe.model[key] for key in PAPER} == PAPER
@@ -430,9 +499,11 @@ def test_recipes_hold_the_papers_and_videocons_settings(
         "consistency": consistency,
         "margin": 0.2,
     }
-    assert {key: recipe.training[key] for key in VIDEOCON} == VIDEOCON
-    captions = 2 * recipe.training["per_device_train_batch_size"] * recipe.training["gradient_accumulation_steps"]
-    assert captions == 4 * 16  # four processes of 16 captions; a triplet has two
+    assert recipe.objective["explanation"] == 0.0
+    assert {key: recipe.training[key] for key in SCRIPTS} == SCRIPTS
+    assert recipe.training["learning_rate"] == rate
+    triplets = recipe.training["per_device_train_batch_size"] * recipe.training["gradient_accumulation_steps"]
+    assert 2 * triplets == captions  # a triplet has two
 
 
 def test_table_2_and_table_5_are_settings_of_the_data(small: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class TripletItem:
         synthetic: the same for the synthetic video; None if there is none, its weight is 0, or it cannot be read.
         weight: weight of the synthetic video; 0 without one.
         real_share: share of the real video that this item counts for.
+        explanation: how the real video differs from `negative`, in words; None if the manifest has no such text.
         broken: the synthetic video, if it cannot be read.
     """
 
@@ -54,6 +56,7 @@ class TripletItem:
     synthetic: Any = None
     weight: float = 0.0
     real_share: float = 1.0
+    explanation: str | None = None
     broken: tuple[BrokenVideo, ...] = ()
 
 
@@ -186,6 +189,7 @@ class TripletVideos(Dataset[TripletItem | BrokenVideo]):
             "items": len(self),
             "without_synthetic": sum(not video_weights for video_weights in self._weights),
             "synthetic": len(weights),
+            "explained": sum(triplet.negative.explanation is not None for triplet in self.triplets),
             "of_weight_0": sum(weight == 0 for weight in weights),
             "mean_weight": float(np.mean(weights)) if weights else 0.0,
             "fingerprint": fingerprint(self.rows),
@@ -197,24 +201,24 @@ class TripletVideos(Dataset[TripletItem | BrokenVideo]):
         number, epoch = key if isinstance(key, Draw) else (key, 0)
         index, choice = self._items[number]
         triplet, clip = self.triplets[index], row_clip(self.triplets[index].row)
-        texts = (triplet.positive, triplet.negative.text)
+        made = partial(TripletItem, triplet.positive, triplet.negative.text, explanation=triplet.negative.explanation)
         try:
             with video_file(self.folder / clip.video) as path:
                 real = self.read_clip(path, clip.start, clip.end)
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
         if not self._videos[index]:
-            return TripletItem(*texts, real)
+            return made(real)
         count = len(self._videos[index])
         share = 1 / count if self.choice.every else 1.0
         if not self.choice.every:
             choice = int(np.random.default_rng([self.seed, epoch, index]).integers(count))
         weight = self._weights[index][choice]
         if weight == 0:
-            return TripletItem(*texts, real, real_share=share)
+            return made(real, real_share=share)
         try:
             with video_file(self.folder / self._videos[index][choice].video) as path:
                 clip_of = self.read_clip(path, 0.0, None)
         except VideoError as error:
-            return TripletItem(*texts, real, real_share=share, broken=(BrokenVideo(error.path, error.cause),))
-        return TripletItem(*texts, real, clip_of, weight, share)
+            return made(real, real_share=share, broken=(BrokenVideo(error.path, error.cause),))
+        return made(real, clip_of, weight, share)

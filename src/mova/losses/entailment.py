@@ -107,6 +107,25 @@ def consistency_loss(log_odds: Tensor, common: Tensor, weights: Tensor, margin: 
     return (weights.detach() * hinges.sum(dim=1)).mean()
 
 
+def explanation_loss(losses: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Compute the loss of VideoCon's second task (Bansal et al. 2024): the words that tell what a caption gets wrong.
+
+    Args:
+        losses: (n,), mean negative log-likelihood per token of the explanation about the real video and the negative
+            caption; 0 for a triplet without one.
+        shares: (n,), see `real_loss`.
+
+    Returns:
+        Scalar: the mean over all n triplets.
+
+    Example:
+        >>> import torch
+        >>> explanation_loss(torch.tensor([1.5, 0.0]))
+        tensor(0.7500)
+    """
+    return (losses if shares is None else shares * losses).mean()
+
+
 def synvita_loss(
     log_odds: Tensor,
     weights: Tensor,

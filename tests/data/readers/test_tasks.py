@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mova.data.negatives.generate import read_triplets, triplet_rows
+from mova.data.readers.annotations import AnnotationSource, Collector
+from mova.data.readers.tasks import videocon_llm
 from mova.errors import DataError
 from tests.support.readers_files import read, texts
 
@@ -22,6 +25,38 @@ def test_videocon_llm_separates_true_and_false_captions(tmp_path: Path) -> None:
     assert (first.meta["source_video"], second.meta["source_video"]) == ("abc", "video1")
     only = read("videocon-llm", tmp_path, {}, splits=["test"])
     assert list(only) == ["llm-000002"]
+
+
+def test_explanations_are_read_from_videocons_second_table(tmp_path: Path) -> None:
+    entailment = ["vatex,v/a.mp4,a dog,a cat,train,object,", "vatex,v/a.mp4,a dog,a pig,train,object,"]
+    feedback = [
+        'vatex,v/a.mp4,a dog,a cat,"It is a dog, not a cat.",train,object,',
+        "vatex,v/a.mp4,a dog,a cat,Other words.,train,object,",
+        "vatex,v/a.mp4,a dog,a pig,nan,train,object,",
+        "vatex,v/b.mp4,tea,milk,Tea.,train,object,",
+        "vatex,v/c.mp4,one,two,One.,test,count,",
+    ]
+    files = {
+        "videocon_llm_entailment.csv": LLM + "\n".join(entailment) + "\n",
+        "videocon_llm_feedback.csv": LLM.replace("neg_caption,", "neg_caption,nle,") + "\n".join(feedback) + "\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    source = AnnotationSource(tmp_path, ["train"])
+    rows = Collector("videocon-llm", source)
+    videocon_llm(source, rows)
+    dog, pig = (row.meta["negatives"][0] for row in rows.rows)
+    assert dog == {"text": "a cat", "misalignment": "object", "explanation": "It is a dog, not a cat."}
+    assert "explanation" not in pig
+    assert {note: len(which) for note, which in source.notes.items()} == {
+        "another explanation of the same captions; the first is kept": 1,
+        "explanation is missing; its line has none": 1,
+        "explanation of a line that the entailment table does not have; left out": 1,
+    }
+    (triplet, _) = read_triplets(rows.rows)
+    assert triplet.negative.explanation == "It is a dog, not a cat."
+    (again, _) = triplet_rows(read_triplets(rows.rows))
+    assert again.meta["negatives"] == [dog]
 
 
 def test_videocon_human_and_its_hard_part(tmp_path: Path) -> None:

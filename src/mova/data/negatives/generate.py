@@ -42,10 +42,12 @@ class HardNegative:
     Attributes:
         text: the caption.
         source_kind: its kind as spelled by its source ("counting"); None if not annotated.
+        explanation: how the video differs from it, in words; None if not annotated.
     """
 
     text: str
     source_kind: str | None
+    explanation: str | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -225,6 +227,8 @@ def triplet_rows(triplets: Iterable[Triplet]) -> list[Row]:
         negative = {"text": triplet.negative.text}
         if kind:
             negative["misalignment"] = kind
+        if triplet.negative.explanation:
+            negative["explanation"] = triplet.negative.explanation
         meta = {**triplet.row.meta, "negatives": [negative], "of": triplet.row.id}
         id = name if counts[name] == 1 else f"{name}/{counts[name]}"
         made = replace(triplet.row, id=id, captions=(caption,), meta=meta)
@@ -242,7 +246,8 @@ def read_triplets(rows: Iterable[Row]) -> list[Triplet]:
     """Read the triplets of rows with negatives, from `triplet_rows` or from `mova data convert videocon-llm`.
 
     Raises:
-        DataError: a row with negatives does not have exactly one caption, or a negative has no text.
+        DataError: a row with negatives does not have exactly one caption, a negative has no text, or its explanation is
+            not a text.
     """
     triplets = []
     for row in rows:
@@ -258,8 +263,10 @@ def read_triplets(rows: Iterable[Row]) -> list[Triplet]:
             text = negative.get("text") if isinstance(negative, dict) else None
             if not isinstance(text, str) or not text.strip():
                 raise DataError(f"row {row.id!r}: every entry of 'negatives' must be an object with a non-empty 'text'")
-            kind = negative.get("misalignment") or None
-            if not isinstance(kind, str | None):
-                raise DataError(f"row {row.id!r}: 'misalignment' must be a text, not {brief(kind)}")
-            triplets.append(Triplet(row, row.captions[0].text, HardNegative(text, kind)))
+            kind, explanation = negative.get("misalignment") or None, negative.get("explanation") or None
+            for key, value in (("misalignment", kind), ("explanation", explanation)):
+                if not isinstance(value, str | None):
+                    raise DataError(f"row {row.id!r}: {key!r} must be a text, not {brief(value)}")
+            stated = explanation.strip() if explanation is not None else ""
+            triplets.append(Triplet(row, row.captions[0].text, HardNegative(text, kind, stated or None)))
     return triplets

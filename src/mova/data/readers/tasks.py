@@ -21,7 +21,7 @@ from mova.data.readers.annotations import (
     to_whole,
 )
 from mova.errors import DataError
-from mova.utils.tables import read_csv, read_json, read_table
+from mova.utils.tables import is_missing_value, read_csv, read_json, read_table
 
 _PROMPTED = re.compile(r'description: "(?P<text>.+)"\?\s*AI:\s*', re.DOTALL)
 _SPAN = re.compile(r"\[(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)\]")
@@ -41,17 +41,49 @@ def videocon_llm(source: AnnotationSource, rows: Collector) -> None:
     """VideoCon's LLM part (Bansal et al., CVPR 2024): `videocon_llm_entailment.csv`, one row per line.
 
     A true caption, one false caption in `negatives`, and its kind of the seven misalignments. Splits are in the file.
+    If `videocon_llm_feedback.csv` is there, a negative has the `explanation` of its line there.
     """
     path = source.require("videocon_llm_entailment.csv")
     names = ("source", "videopath", "caption", "neg_caption", "split", "misalignment", "youtube_key")
+    explanations = _explanations(source)
+    found = set()
     for count, (where, row) in enumerate(read_csv(path, *names), start=1):
         if source.includes(row["split"]):
             negative = {"text": to_text(where, row["neg_caption"]), "misalignment": row["misalignment"]}
+            key = _line_key(row)
+            if key in explanations:
+                found.add(key)
+                negative["explanation"] = explanations[key]
             meta = {"negatives": [negative], "source_set": row["source"]}
             captions = to_captions(where, row["caption"])
             split, origin = row["split"], row["youtube_key"].strip() or None
             id, video = f"llm-{count:06d}", row["videopath"]
             rows.add(where, id=id, split=split, captions=captions, video=video, origin=origin, meta=meta)
+    for key in sorted(explanations.keys() - found):
+        source.note("explanation of a line that the entailment table does not have; left out", " / ".join(key[:3]))
+
+
+def _explanations(source: AnnotationSource) -> dict[tuple[str, ...], str]:
+    """Return line -> explanation of VideoCon's feedback table, of the splits that are read; empty without the table.
+
+    Of several explanations of one line, the first is kept, and the others are noted.
+    """
+    path = source.find("videocon_llm_feedback.csv")
+    if path is None:
+        return {}
+    found: dict[tuple[str, ...], str] = {}
+    for where, row in read_csv(path, "videopath", "caption", "neg_caption", "nle", "split"):
+        if source.includes(row["split"]):
+            key, explanation = _line_key(row), row["nle"].strip()
+            if not explanation or is_missing_value(explanation):
+                source.note("explanation is missing; its line has none", where)
+            elif found.setdefault(key, explanation) != explanation:
+                source.note("another explanation of the same captions; the first is kept", where)
+    return found
+
+
+def _line_key(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[name].strip() for name in ("videopath", "caption", "neg_caption", "split"))
 
 
 def videocon_human(source: AnnotationSource, rows: Collector) -> None:

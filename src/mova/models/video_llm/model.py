@@ -345,6 +345,10 @@ class VideoLLM(EntailmentModel):
             self._answers[question] = Answers.of(self.prompter.tokenizer, question.yes_words, question.no_words)
         return self._answers[question]
 
+    def read_odds(self, logits: Tensor) -> Tensor:
+        """Return the log-odds of next-token logits (..., V) behind the model's question: (...,)."""
+        return self._read_odds(self.question)(logits)
+
     def _read_odds(self, question: Question) -> Read:
         known = self.answers(question)
         return lambda logits: yes_no_log_odds(logits, known.yes, known.no)

@@ -54,6 +54,30 @@ def answer_packed(
     """
     if not can_pack(model):
         return answer_whole(model, [visual] * len(tails), tails, read, keep=keep, run=run)
+    return read(packed_logits(model, visual, tails, [(len(tail) - 1,) for tail in tails], keep=keep, run=run))
+
+
+def packed_logits(
+    model: Any,
+    visual: Visual,
+    tails: Sequence[Tail],
+    places: Sequence[Sequence[int]],
+    *,
+    keep: Sequence[Tensor | None] | None = None,
+    run: Callable[..., Any] | None = None,
+) -> Tensor:
+    """Return the next-token logits behind chosen tokens of the tails, in order: (R, V), with gradients if enabled.
+
+    Args:
+        model, visual, tails, keep, run: as for `answer_packed`. A model that cannot pack (`can_pack`) takes one tail.
+        places: for each tail the positions of tokens in it, from 0; R in all.
+
+    Raises:
+        ValueError: several tails, or a mask, for a model that cannot pack.
+    """
+    together = can_pack(model)
+    if not together and (len(tails) != 1 or any(mask is not None for mask in keep or [])):
+        raise ValueError("this implementation of attention takes one text at a time")
     device = model.device
     ids = torch.cat([visual.ids, *(tail.ids for tail in tails)]).to(device)
     positions, following = visual_positions(model, visual)
@@ -61,18 +85,19 @@ def answer_packed(
     positions = torch.cat([positions, counted.expand(len(positions), 1, -1)], dim=-1)
     rest = len(ids) - len(visual)
     kinds = {key: torch.cat([value, value.new_zeros(rest)])[None].to(device) for key, value in visual.kinds.items()}
-    ends = torch.tensor([len(tail) for tail in tails], device=device).cumsum(0) + len(visual) - 1
-    options = logits_options(model, ends)
+    starts = [len(visual) + sum(map(len, tails[:i])) for i in range(len(tails))]
+    read = torch.tensor([start + at for start, inside in zip(starts, places, strict=True) for at in inside]).to(device)
+    options = logits_options(model, read)
     out = (run or model)(
         input_ids=ids[None],
-        attention_mask=_mask(model, visual, tails, keep),
+        attention_mask=_mask(model, visual, tails, keep) if together else torch.ones_like(ids)[None],
         **position_options(model, positions),
         **kinds,
         **joined_pixels(model, [visual]),
         **options,
         use_cache=False,
     )
-    return read(out.logits[0] if options else out.logits[0, ends])
+    return out.logits[0] if options else out.logits[0, read]
 
 
 def can_pack(model: Any) -> bool:

@@ -151,10 +151,12 @@ class Tail:
         ids: int64, (L,).
         description: the tokens of the description within them, half-open; a token that also contains an adjacent
             quotation mark counts.
+        answer: the tokens of a given answer and of its end, if the tail has one.
     """
 
     ids: Tensor
     description: slice
+    answer: slice | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -211,25 +213,39 @@ class Prompter:
         """
         counts = {"image": images} if images else self._counts(1)
         anchor, start = self._tail_text(question, counts)
-        made = []
-        for text in texts:
-            stripped = text.strip()
-            if not stripped:
-                raise UsageError("a description is empty; it needs at least one word")
-            if control := self._control.search(stripped):
-                raise UsageError(
-                    f"the description {stripped!r} contains the control token {control.group()!r}; remove it"
-                )
-            made.append(self._tail(anchor, start, stripped))
-        return made
+        return [self._tail(anchor, start, self._checked("description", text)) for text in texts]
+
+    def answered(self, text: str, answer: str, question: Question) -> Tail:
+        """Build the tail of a question about a video with its answer, which ends with the tokenizer's last token.
+
+        Raises:
+            UsageError: a text is empty or contains one of the tokenizer's control tokens.
+            ModelError: the tokenizer has no token for the end of a text.
+        """
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError(f"{self.name}: its tokenizer has no token for the end of an answer")
+        anchor, start = self._tail_text(question, self._counts(1))
+        return self._tail(anchor, start, self._checked("description", text), self._checked("answer", answer))
+
+    def _checked(self, what: str, text: str) -> str:
+        """Return a text without surrounding white space."""
+        stripped = text.strip()
+        if not stripped:
+            raise UsageError(f"{'an' if what[0] in 'aeo' else 'a'} {what} is empty; it needs at least one word")
+        if control := self._control.search(stripped):
+            raise UsageError(f"the {what} {stripped!r} contains the control token {control.group()!r}; remove it")
+        return stripped
 
     def _counts(self, frames: int) -> dict[str, int]:
         return {"video": 1} if self.sees_videos else {"image": frames}
 
-    def _tail(self, anchor: str, start: str, text: str) -> Tail:
-        """Tokenize the text after the placeholder, behind it as in the whole prompt."""
+    def _tail(self, anchor: str, start: str, text: str, answer: str = "") -> Tail:
+        """Tokenize the text after the placeholder, behind it as in the whole prompt, and the answer behind that."""
         before, after = start.split(_MARK)
         prompt = f"{anchor}{before}{text}{after}"
+        begin = len(prompt)
+        if answer:
+            prompt += answer if prompt[-1].isspace() else f" {answer}"
         coded = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = coded["input_ids"]
         anchor_id = self.tokenizer.convert_tokens_to_ids(anchor)
@@ -239,7 +255,11 @@ class Prompter:
         first, last = len(anchor) + len(before), len(anchor) + len(before) + len(text)
         offsets = coded["offset_mapping"][after_frames:]
         inside = [i for i, (a, b) in enumerate(offsets) if a < last and b > first]
-        return Tail(torch.tensor(ids[after_frames:]), slice(inside[0], inside[-1] + 1))
+        description, tail = slice(inside[0], inside[-1] + 1), ids[after_frames:]
+        if not answer:
+            return Tail(torch.tensor(tail), description)
+        answering = next(i for i, (_, b) in enumerate(offsets) if b > begin)
+        return Tail(torch.tensor([*tail, self.tokenizer.eos_token_id]), description, slice(answering, len(tail) + 1))
 
     def _visual(self, question: Question, counts: Mapping[str, int], **inputs: Any) -> Visual:
         """Return the processor's own tokens of the whole prompt, without the tail."""

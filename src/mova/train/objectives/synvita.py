@@ -7,9 +7,11 @@ A batch of kind `triplets` has one entry per triplet in each of:
     keep             list of their masks of Eq. 6; None if nothing is masked
     weights          float32 (n,), 0 without a synthetic video
     shares           float32 (n,), factor of Eq. 2: below 1 where a triplet is listed once per synthetic video
+    explained        only if explanations are trained: list of `Tail` with an answer; None without an explanation
 
-Its vectors are `log_odds` and, if Eq. 6 is used, `common`, both (n, 2, 2) as in `losses/entailment.py`. For triplets
-without a synthetic video, entries that Eq. 2 does not use are 0, and their weight of 0 excludes them from every sum.
+Its vectors are `log_odds` and, if Eq. 6 is used, `common`, both (n, 2, 2) as in `losses/entailment.py`; and, with
+`explained`, `explanation`, (n,), 0 without one. For triplets without a synthetic video, entries that Eq. 2 does not use
+are 0, and their weight of 0 excludes them from every sum.
 
 Shape legend: n triplets.
 """
@@ -24,7 +26,8 @@ from torch import Tensor
 
 from mova.data.synthetic_weights import Strategy
 from mova.errors import UsageError
-from mova.losses.entailment import MARGIN, synvita_loss
+from mova.losses.entailment import MARGIN, explanation_loss, synvita_loss
+from mova.models.video_llm.explanation import answer_and_explain
 from mova.train.objectives.base import Encoder, Objective, Tensors
 
 Use = Literal[Strategy, "none"]
@@ -47,6 +50,8 @@ class Synvita(Objective[Tensors, Tensors]):
     """Lambda, the weight of Eq. 6; 0 omits it and its forward passes, and so does strategy `none`."""
     margin: float = MARGIN
     """Gamma of Eq. 6."""
+    explanation: float = 0.0
+    """Weight of VideoCon's second task: the log-likelihood of explanations; 0 omits them."""
     compat: bool = False
     """Whether the shared part of captions is found as the published code does (`text/common_subsequence.py`)."""
 
@@ -54,8 +59,9 @@ class Synvita(Objective[Tensors, Tensors]):
         known = (*get_args(Strategy), "none")
         if self.strategy not in known:
             raise UsageError(f"objective.strategy {self.strategy!r} is unknown; choose from {', '.join(known)}")
-        if self.consistency < 0 or self.margin < 0:
-            raise UsageError(f"consistency and margin must be 0 or more, not {self.consistency} and {self.margin}")
+        weights = {name: getattr(self, name) for name in ("consistency", "margin", "explanation")}
+        if negative := [f"objective.{name} {value}" for name, value in weights.items() if value < 0]:
+            raise UsageError(f"{', '.join(negative)}: must be 0 or more")
 
     @property
     def consistency_weight(self) -> float:
@@ -65,8 +71,9 @@ class Synvita(Objective[Tensors, Tensors]):
     def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
         """Return the loss of Eq. 7 and its parts.
 
-        Also logged are `weight` (mean over triplets), `shown` (share of triplets with a synthetic video to learn from)
-        and `above` (share whose caption scores above the negative one on the real video).
+        Also logged are `weight` (mean over triplets), `shown` (share of triplets with a synthetic video to learn from),
+        `above` (share whose caption scores above the negative one on the real video) and, if explanations are trained,
+        `explained` (share of triplets with one).
         """
         vectors, weights = model(batch), batch["weights"]
         log_odds = vectors["log_odds"]
@@ -75,6 +82,11 @@ class Synvita(Objective[Tensors, Tensors]):
         )
         true, false = log_odds.detach()[:, 0].unbind(dim=1)
         logged = {"weight": weights, "shown": (weights > 0).float(), "above": (true > false).float()}
+        if self.explanation:
+            told = vectors["explanation"]
+            parts["explanation"] = explanation_loss(told, batch.get("shares"))
+            loss = loss + self.explanation * parts["explanation"]
+            logged["explained"] = (told.detach() > 0).float()
         return loss, parts | {name: value.mean() for name, value in logged.items()}
 
 
@@ -88,21 +100,31 @@ def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, T
     """
     log_odds: list[Tensor] = []
     common: list[Tensor] = []
-    for real, synthetic, tails, keep in zip(
-        batch["real"], batch["synthetic"], batch["tails"], batch["keep"], strict=True
+    told: list[Tensor] = []
+    explanations = batch.get("explained", [None] * len(batch["tails"]))
+    for real, synthetic, tails, keep, explained in zip(
+        batch["real"], batch["synthetic"], batch["tails"], batch["keep"], explanations, strict=True
     ):
         masked = keep is not None and synthetic is not None
         prompts = [*tails, *tails] if masked else list(tails)
         kept = [None, None, *keep] if masked else None
-        rows = [
-            llm.packed_log_odds(video, prompts, keep=kept, run=module)
-            for video in (real, synthetic)
-            if video is not None
-        ]
-        scores = torch.stack(rows if len(rows) == 2 else [rows[0], torch.zeros_like(rows[0])])
+        if explained is None:
+            rows = [llm.packed_log_odds(real, prompts, keep=kept, run=module)]
+            told.append(torch.zeros_like(rows[0][0]))
+        else:
+            odds, loss = answer_and_explain(llm, real, prompts, explained, keep=kept, run=module)
+            rows = [odds]
+            told.append(loss)
+        if synthetic is None:
+            rows.append(torch.zeros_like(rows[0]))
+        else:
+            rows.append(llm.packed_log_odds(synthetic, prompts, keep=kept, run=module))
+        scores = torch.stack(rows)
         log_odds.append(scores[:, :2])
         common.append(scores[:, 2:] if masked else torch.zeros_like(scores[:, :2]))
     vectors = {"log_odds": torch.stack(log_odds)}
     if any(keep is not None for keep in batch["keep"]):
         vectors["common"] = torch.stack(common)
+    if "explained" in batch:
+        vectors["explanation"] = torch.stack(told)
     return vectors

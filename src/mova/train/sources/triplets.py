@@ -26,6 +26,8 @@ from mova.eval.tasks.entailment import claims_of, score_texts
 from mova.eval.tasks.video_llm import open_llm_split
 from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.build import SCORER
+from mova.models.video_llm.explanation import explained_tail
+from mova.models.video_llm.model import VideoLLM
 from mova.models.video_llm.prompt import Tail, Visual
 from mova.text.common_subsequence import common_subsequence_mask
 from mova.train.callbacks import BrokenVideos
@@ -47,11 +49,13 @@ class TripletCollator:
         llm: tokenizes the captions.
         masked: whether the shared part of both captions is masked (Eq. 6).
         compat: how the shared part is found, see `text/common_subsequence.py`.
+        explained: whether explanations are tokenized; `llm` must be a `VideoLLM` then.
     """
 
     llm: EntailmentModel
     masked: bool
     compat: bool
+    explained: bool = False
 
     def __call__(self, items: Sequence[TripletItem | BrokenVideo]) -> dict[str, Any]:
         """Tokenize the captions of the triplets that could be read.
@@ -67,6 +71,7 @@ class TripletCollator:
                 f"{broken[0].cause}. Are the files where the manifest says?"
             )
         tails = [self.llm.tails([item.positive, item.negative]) for item in triplets]
+        answers = {"explained": [explanation_of(self.llm, item) for item in triplets]} if self.explained else {}
         return {
             "real": [item.real for item in triplets],
             "synthetic": [item.synthetic for item in triplets],
@@ -74,8 +79,14 @@ class TripletCollator:
             "keep": [shared_part(first, second, self.compat) if self.masked else None for first, second in tails],
             "weights": torch.tensor([item.weight for item in triplets], dtype=torch.float32),
             "shares": torch.tensor([item.real_share for item in triplets], dtype=torch.float32),
+            **answers,
             "broken": (*broken, *(video for item in triplets for video in item.broken)),
         }
+
+
+def explanation_of(llm: Any, triplet: TripletItem) -> Tail | None:
+    """Return the prompt and the explanation of what the negative caption gets wrong; None without an explanation."""
+    return None if triplet.explanation is None else explained_tail(llm, triplet.negative, triplet.explanation)
 
 
 def shared_part(first: Tail, second: Tail, compat: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,7 +183,7 @@ class TripletSource(ManifestSource):
             quarantine=self.quarantine,
             choice=self._choice(),
         )
-        _check_texts(llm, dataset)
+        _check_texts(llm, dataset, objective.explanation > 0)
         if arguments.dataloader_drop_last and len(dataset) < arguments.per_device_train_batch_size:
             raise UsageError(f"{self.manifest}: split {self.split!r} has {len(dataset)} items, fewer than a batch")
         report = dataset.to_json()
@@ -180,7 +191,7 @@ class TripletSource(ManifestSource):
         validate = None
         if self.validation is not None:
             validate = EntailmentValidation(llm, self.path, self.validation, run.broken, self.quarantine)
-        collate = TripletCollator(llm, objective.consistency_weight > 0, objective.compat)
+        collate = TripletCollator(llm, objective.consistency_weight > 0, objective.compat, objective.explanation > 0)
         sampler = PairSampler(len(dataset), run.seed)
         remember = getattr(llm, "save_settings", None)
         return TrainingData(dataset, collate, partial(encode_triplets, llm), sampler, validate, report, save=remember)
@@ -223,10 +234,21 @@ def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Scores:
     return weights
 
 
-def _check_texts(llm: EntailmentModel, dataset: TripletVideos) -> None:
-    """Raise for captions that the prompt cannot hold now, not hours into a run."""
+def _check_texts(llm: EntailmentModel, dataset: TripletVideos, explained: bool) -> None:
+    """Raise for captions and explanations that the prompt cannot hold now, not hours into a run.
+
+    Raises:
+        DataError: such a text, or no triplet has the explanations that are trained.
+    """
+    if explained and not any(triplet.negative.explanation for triplet in dataset.triplets):
+        raise DataError(
+            f"{dataset.manifest}: no negative of split {dataset.split!r} has an explanation, which "
+            "objective.explanation trains; `mova data convert videocon-llm` reads those of videocon_llm_feedback.csv"
+        )
     for triplet in dataset.triplets:
         try:
             llm.tails([triplet.positive, triplet.negative.text])
+            if explained and triplet.negative.explanation is not None:
+                explained_tail(cast(VideoLLM, llm), triplet.negative.text, triplet.negative.explanation)
         except UsageError as error:
             raise DataError(f"{dataset.manifest}: row {triplet.row.id!r}: {error}") from error
