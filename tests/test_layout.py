@@ -14,7 +14,7 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         (
-            ("_version", "displayed", "types", "errors", "distributed"),
+            ("_version", "displayed", "types", "errors", "distributed", "remote"),
             ("utils", "video", "text", "scoring"),
             ("data", "losses"),
             ("worlds",),

@@ -173,6 +173,22 @@ def refused_pickle(name: object) -> ModelError:
 
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=\S)")
+_OBJECT = re.compile(r"(s3|gs|gcs|az|abfss?|memory)://(?=[^/])", re.IGNORECASE)
+
+
+def object_uri(path: str | os.PathLike[str]) -> str | None:
+    """Return the URI of an object in object storage, None for any other path; see `mova.remote.objects`.
+
+    A `Path` is never one, so that no path of a manifest, which is joined to its folder, becomes one.
+
+    Example:
+        >>> object_uri("gs://bucket/a.mp4"), object_uri("https://example.org/a.mp4"), object_uri(Path("gs://bucket/a.mp4"))
+        ('gs://bucket/a.mp4', None, None)
+    """
+    if not isinstance(path, str):
+        return None
+    found = _OBJECT.match(path)
+    return f"{found[1].lower()}://{path[found.end() :]}" if found is not None else None
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:
@@ -184,11 +200,17 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
     Example:
         >>> refuse_url("https://example.org/film.mp4")
         Traceback (most recent call last):
-        mova.errors.UsageError: https://example.org/film.mp4: is a URL; mova opens no network connection, so ...
+        mova.errors.UsageError: https://example.org/film.mp4: is a URL; mova reads files and object storage ...
     """
     name = os.fspath(path)
     if _URL.match(name) and not os.path.lexists(name):
-        address = _URL.sub(r"\1://", name, count=1)  # a Path has one slash only
+        address = _URL.sub(r"\1://", name, count=1)
+        if object_uri(address) is not None:
+            raise UsageError(
+                f"{address}: is in object storage, which is not read here (`mova index` does); download the file, and "
+                "pass its path"
+            )
         raise UsageError(
-            f"{address}: is a URL; mova opens no network connection, so download the file, and pass its path"
+            f"{address}: is a URL; mova reads files and object storage (s3://, gs://, az://), so download it, and pass "
+            "its path"
         )

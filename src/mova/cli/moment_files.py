@@ -14,6 +14,7 @@ import typer
 from mova.cli.console import note, one_line, write_result
 from mova.cli.options import Predictions
 from mova.errors import UsageError
+from mova.remote.objects import uri_of
 
 if TYPE_CHECKING:
     from mova.plots.page.content import Section
@@ -76,7 +77,13 @@ class MomentFiles:
         from mova.exports.moments import Clip, to_csv, to_edl, to_otio, to_srt
 
         clips = [
-            Clip(Path(moment.video).name, moment.start, moment.end, label, url=Path(moment.video).as_uri())
+            Clip(
+                Path(moment.video).name,
+                moment.start,
+                moment.end,
+                label,
+                url=_address(moment.video),
+            )
             for moment in moments
         ]
         texts: dict[str, Callable[[], str]] = {
@@ -147,3 +154,7 @@ def export_moments(moments: Sequence[Moment], folder: Path, time_limit: float | 
         note(f"not exported: {one_line(path)}: {one_line(cause)}")
     if failures and not clips:
         raise typer.Exit(1)
+
+
+def _address(video: str) -> str:
+    return uri_of(video) or Path(video).as_uri()

@@ -29,7 +29,7 @@ def align(
 
     Args:
         model: the encoder.
-        video: a file.
+        video: a file, or the URI of an object.
         caption: one or more sentences.
         index: reuse its frame vectors if it holds the file's present content at this rate. Otherwise this is logged and
             the file is decoded.

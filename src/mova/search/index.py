@@ -27,7 +27,7 @@ from mova.search.status import IndexStatus, read_status
 from mova.search.storage.records import VideoRecord
 from mova.search.storage.sources import Root, Sources, read_sources, write_sources
 from mova.types import Moment
-from mova.utils.files import as_list, is_below, roots_of
+from mova.utils.files import as_list, is_below, resolved, roots_of
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Index(OpenIndex):
         """Bring the index up to date with files and folders; only new and changed content is read.
 
         Args:
-            paths: video files and folders to walk, or one of them.
+            paths: videos, folders, manifests and URIs, or one of them; see `mova.search.ingest.listing.list_files`.
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
             progress: called after every encoded chunk, see `mova.search.ingest.report.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
@@ -300,8 +300,8 @@ class Index(OpenIndex):
             example = Example.parse(example)
         require_page(k, skip)
         wanted = filter or Filter()
-        reader, stored = self._selected(wanted), self.stored(example.path)
-        own = self._reader().records().get(str(example.path.resolve()))
+        reader, stored = self._selected(wanted), self.stored(example.place)
+        own = self._reader().records().get(resolved(example.place))
         options: dict[str, Any] = {"words": words, "by": by, "own": own, "one_per_video": wanted.one_per_video}
         best = partial(search_like, reader, lambda: self.model, example, stored, text, **options)
         found = first_distinct(best, reader, skip + k, skip + k, wanted)
@@ -366,7 +366,7 @@ class Index(OpenIndex):
             self._store.drop(dropped)
             self._store.sweep()
             self._store.seal()
-            write_sources(self, self.sources.without([str(root) for root in roots], dropped))
+            write_sources(self, self.sources.without(roots, dropped))
         self.refresh()
         return dropped
 

@@ -17,7 +17,7 @@ from mova.search.narrow.filter import Filter
 from mova.search.narrow.selection import select
 from mova.search.storage.records import Meta
 from mova.search.stored_frames import stored_frames
-from mova.utils.files import local_folder
+from mova.utils.files import local_folder, resolved
 
 if TYPE_CHECKING:
     from mova.models.embeddings import VideoEmbedding
@@ -132,7 +132,7 @@ class OpenIndex:
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
         """Return the stored frame vectors of a file, or None if the index does not hold its present content."""
-        return stored_frames(self._reader(), Path(video).resolve()) if self.exists else None
+        return stored_frames(self._reader(), resolved(video)) if self.exists else None
 
     def _selected(self, wanted: Filter) -> Reader:
         """Return what `_reader` returns, with only the videos that pass a filter; kept until the next filter."""

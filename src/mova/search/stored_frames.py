@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
+from mova.remote.objects import content_key, status_of, uri_of
 from mova.utils.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -13,21 +14,27 @@ if TYPE_CHECKING:
     from mova.search.storage.store import Store
 
 
-def stored_frames(store: Store | Snapshot, path: Path) -> VideoEmbedding | None:
+def stored_frames(store: Store | Snapshot, path: str) -> VideoEmbedding | None:
     """Return the stored frame vectors of a file, or None if the index does not hold its present content.
 
     Args:
         store: the index.
-        path: absolute; links are resolved.
+        path: absolute, with links resolved, or the URI of an object.
     """
-    if not path.is_file():
+    uri = uri_of(path)
+    if uri is None and not os.path.isfile(path):
+        return None
+    try:
+        status = status_of(path)
+    except OSError:
         return None
     records = store.records()
-    record = records.get(str(path))
-    status = path.stat()
-    if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
-        same_size = [other for other in records.values() if other.size == status.st_size]
-        content = content_hash(path) if same_size else ""
+    record = records.get(path)
+    if record is None or (record.size, record.mtime_ns) != status:
+        same_size = [other for other in records.values() if other.size == status.size]
+        content = ""
+        if same_size:
+            content = content_hash(path) if uri is None else content_key(uri)
         record = next((other for other in same_size if other.content == content), None)
     if record is None:
         return None

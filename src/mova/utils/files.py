@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from mova.errors import UsageError, refuse_url
+from mova.remote.objects import absolute, uri_of
 
 ENDINGS = """
     264 265 360 3g2 3gp 3gp2 3gpp 3gpp2 amv asf avc avi dav divx dv evo f4v flv gif gxf h264 h265 hevc insv ivf lrv
@@ -55,13 +57,13 @@ def find_videos(
 
 
 def require_paths(paths: Iterable[str | Path]) -> None:
-    """Raise unless all files and folders exist.
+    """Raise unless all files and folders exist; URIs of objects are not looked up.
 
     Raises:
         UsageError: with the first that does not.
     """
     for path in map(Path, paths):
-        if not path.exists():
+        if uri_of(path) is None and not path.exists():
             refuse_url(path)
             raise UsageError(f"{path}: no such file or directory")
 
@@ -108,20 +110,86 @@ def as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
     return [paths] if isinstance(paths, str | Path) else list(paths)
 
 
-def roots_of(paths: Iterable[str | Path]) -> list[Path]:
-    """Return paths as absolute ones, both as they are named and with links resolved, since the files may be gone."""
-    named = [Path(path) for path in paths]
-    return sorted({path.resolve() for path in named} | {Path(os.path.abspath(path)) for path in named})
+def roots_of(paths: Iterable[str | Path]) -> list[str]:
+    """Return paths as absolute ones, both as they are named and with links resolved, since the files may be gone.
+
+    URIs of objects stay as they are.
+
+    Example:
+        >>> roots_of(["s3://bucket/films/"])
+        ['s3://bucket/films']
+    """
+    named = list(paths)
+    return sorted({resolved(path) for path in named} | {absolute(path) for path in named})
+
+
+def resolved(path: str | Path) -> str:
+    """Return an absolute path with links resolved; a URI of an object as it is.
+
+    Example:
+        >>> resolved("s3://bucket/a.mp4")
+        's3://bucket/a.mp4'
+    """
+    return str(Path(path).resolve()) if uri_of(path) is None else absolute(path)
+
+
+def folders_above(path: str | Path) -> Iterator[str]:
+    """Yield an absolute path or URI, and then the folders that contain it, from the deepest.
+
+    Example:
+        >>> list(folders_above("/films/a.mp4")), list(folders_above("s3://bucket/films/a.mp4"))
+        (['/films/a.mp4', '/films', '/'], ['s3://bucket/films/a.mp4', 's3://bucket/films', 's3://bucket'])
+    """
+    uri = uri_of(path)
+    if uri is None:
+        yield from map(str, (Path(path), *Path(path).parents))
+        return
+    scheme, _, rest = uri.partition("://")
+    for folder in (PurePosixPath(rest), *PurePosixPath(rest).parents):
+        if folder.name:
+            yield f"{scheme}://{folder}"
 
 
 def is_below(path: str | Path, roots: Iterable[str | Path]) -> bool:
-    """Return whether an absolute path is one of some roots, or below one.
+    """Return whether an absolute path, or a URI, is one of some roots, or below one.
 
     Example:
         >>> is_below("/films/a.mp4", ["/films"]), is_below("/films-old/a.mp4", ["/films"])
         (True, False)
+        >>> is_below("s3://bucket/films/a.mp4", ["s3://bucket/films"])
+        True
     """
     return any(Path(path).is_relative_to(root) for root in roots)
+
+
+def common_folders(paths: Iterable[str]) -> list[str]:
+    """Return the deepest folder that contains all local files, and the one that contains all objects, as far as any.
+
+    Example:
+        >>> common_folders(["/films/a/1.mp4", "/films/b/2.mp4", "s3://bucket/c/3.mp4", "s3://bucket/d/4.mp4"])
+        ['/films', 's3://bucket']
+    """
+    folders, objects = set[str](), set[str]()
+    for path in paths:
+        if uri_of(path) is None:
+            folders.add(os.path.dirname(path))
+        else:
+            objects.add(path.rpartition("/")[0])
+    found = [os.path.commonpath(folders)] if folders else []
+    if len({uri.partition("://")[0] for uri in objects}) == 1:
+        columns = zip(*(uri.split("/") for uri in objects), strict=False)
+        found.append("/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, columns)))
+    return found
+
+
+def joined(folder: str, path: str) -> str:
+    """Return a path below a folder, or below a folder of objects.
+
+    Example:
+        >>> joined("s3://bucket", "a/b.mp4"), joined("/films", "../b.mp4")
+        ('s3://bucket/a/b.mp4', '/b.mp4')
+    """
+    return f"{folder}/{path}" if uri_of(folder) else os.path.normpath(os.path.join(folder, path))
 
 
 def shorten_name(name: str, most: int) -> str:
@@ -135,7 +203,9 @@ def shorten_name(name: str, most: int) -> str:
 
 
 def surely_gone(path: str | Path) -> bool:
-    """Return True only if the system confirms that a file does not exist."""
+    """Return True only if the system confirms that a file does not exist. Objects of a URI are not looked up."""
+    if uri_of(path) is not None:
+        return False
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

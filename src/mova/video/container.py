@@ -15,6 +15,7 @@ import av
 from av.format import Flags
 
 from mova.errors import MovaError, NoVideoError, VideoError
+from mova.remote.objects import open_object, uri_of
 from mova.video import structure
 from mova.video.limits import MAX_PIXELS, TOO_LARGE, check_file, limit_decoder, lists_files, open_options, progress
 
@@ -37,7 +38,7 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
     which prefers the default stream and the largest resolution. Attached pictures (cover art) are not video.
 
     Args:
-        path: a local file; its name may start with a dash or contain colons.
+        path: a file, whose name may start with a dash or contain colons, or the URI of an object.
         threads: decoding threads; None lets FFmpeg choose by the number of cores.
 
     Yields:
@@ -48,9 +49,12 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
         NoVideoError: the file has no video.
     """
     check_file(path)
+    uri = uri_of(path)
+    path = path if uri is None else uri
     try:
         with ffmpeg_errors():
-            container = av.open(f"file:{Path(path)}", metadata_errors="replace", options=open_options())
+            source = f"file:{Path(path)}" if uri is None else open_object(uri)
+            container = av.open(source, metadata_errors="replace", options=open_options())
     except (av.FFmpegError, OSError) as error:
         if lists_files(path):
             raise VideoError(path, "holds a list of files, not a video; name the listed files themselves") from error

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
+from mova.remote.objects import absolute
 from mova.types import Frames, Span
 from mova.video.display import CHUNK_BYTES, Damage, joined
 from mova.video.limits import TIME_LIMIT, TOO_LARGE
@@ -246,7 +247,7 @@ class _Child:
     def send(self, do: str, path: str | Path, options: dict[str, Any] | None = None) -> None:
         """Send a request about a file."""
         self.answered, self._path = False, path
-        request = {"do": do, "path": os.path.abspath(path), "options": options or {}}
+        request = {"do": do, "path": absolute(path), "options": options or {}}
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -285,8 +286,8 @@ class _Child:
         self.answered = header["kind"] not in ("frames", "again")
         if header["kind"] == "error":
             if header["name"] == "UsageError":
-                raise UsageError(header["cause"].replace(os.path.abspath(path), str(path), 1))
-            name = path if header["path"] == os.path.abspath(path) else header["path"]
+                raise UsageError(header["cause"].replace(absolute(path), str(path), 1))
+            name = path if header["path"] == absolute(path) else header["path"]
             raise ERRORS.get(header["name"], VideoError)(name, header["cause"])
         return header, pixels
 

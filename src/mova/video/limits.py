@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.errors import VideoError, refuse_url
+from mova.remote.objects import open_file, reason, status_of, uri_of
 
 MAX_PIXELS = 100_000_000
 """Pixels per frame; a larger frame is decoded at an eighth of its size if its codec can do that, else refused."""
@@ -37,6 +38,7 @@ LOWRES = 3
 INT_MAX = 2**31 - 1
 
 
+EMPTY = "the file is empty (0 bytes); copy or download it again"
 UNREAD = "{} bytes after the end of the video are not read: another video begins there; split the file"
 TOO_LARGE = "its frames do not fit into memory; scale it down, or free some memory"
 
@@ -82,9 +84,13 @@ def check_file(path: str | Path) -> None:
     """Raise a clear error for a path that FFmpeg would reject with an obscure one, or wait for without end.
 
     Raises:
-        VideoError: the path is missing, a folder, not a regular file, empty, or not permitted.
+        VideoError: the path is missing, a folder, not a regular file, empty, or not permitted. An object of a URI is
+            looked up.
         UsageError: it is a URL.
     """
+    if uri_of(path) is not None:
+        _check_object(path)
+        return
     file = Path(path)
     try:
         status = file.stat()
@@ -102,13 +108,24 @@ def check_file(path: str | Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(path, "is a pipe, socket or device, not a file; save its data to a file first")
     if status.st_size == 0:
-        raise VideoError(path, "the file is empty (0 bytes); copy or download it again")
+        raise VideoError(path, EMPTY)
+
+
+def _check_object(path: str | Path) -> None:
+    try:
+        size = status_of(path).size
+    except FileNotFoundError:
+        raise VideoError(path, "no such object; check the URI") from None
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({reason(error)})") from error
+    if size == 0:
+        raise VideoError(path, EMPTY)
 
 
 def lists_files(path: str | Path) -> bool:
     """Return whether a file begins like a list of other files: a playlist, a manifest, or a session description."""
     try:
-        with Path(path).open("rb") as file:
+        with open_file(path) as file:
             head = file.read(4096)
     except OSError:
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import av
 import numpy as np
 
 from mova.errors import VideoError
+from mova.remote.objects import status_of
 from mova.types import Span
 from mova.video.clock import AHEAD, RisingPackets
 from mova.video.container import BROKEN, cut_off, frame_step, open_video, reason
@@ -49,10 +49,10 @@ def scan(path: str | Path, start: float) -> Scan:
         VideoError: the file cannot be read to its end, or has no times.
     """
     try:
-        status = os.stat(path)
+        status = status_of(path)
     except OSError as error:
-        raise VideoError(path, f"cannot be accessed ({error.strerror}); check the path") from error
-    return _scan(str(path), start, status.st_size, status.st_mtime_ns)
+        raise VideoError(path, f"cannot be accessed ({reason(error)}); check the path") from error
+    return _scan(str(path), start, *status)
 
 
 @lru_cache(maxsize=64)

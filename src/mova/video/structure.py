@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from mova.remote.objects import open_file
+
 SEGMENT = 0x18538067
 """Matroska's element of everything but the header."""
 
@@ -43,8 +45,8 @@ def is_complete(path: str | Path, format_name: str) -> bool:
         walk = _complete_avi
     if walk is None:
         return False
-    with open(path, "rb") as file:
-        return walk(file, os.fstat(file.fileno()).st_size)
+    with open_file(path) as file:
+        return walk(file, file.seek(0, os.SEEK_END))
 
 
 def encrypted_tracks(path: str | Path) -> frozenset[int]:
@@ -53,8 +55,8 @@ def encrypted_tracks(path: str | Path) -> frozenset[int]:
     FFmpeg names the codec that was encrypted, decodes the encrypted samples, and returns noise.
     """
     tracks = set()
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_file(path) as file:
+        size = file.seek(0, os.SEEK_END)
         for start, end in _boxes(file, 0, size, b"moov", b"trak"):
             header = next(_boxes(file, start, end, b"tkhd"), None)
             tables = _boxes(file, start, end, b"mdia", b"minf", b"stbl", b"stsd")
@@ -75,8 +77,8 @@ def unread_bytes(path: str | Path, format_name: str) -> int:
     """
     if not format_name.startswith(("mov", "flv")):
         return 0
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_file(path) as file:
+        size = file.seek(0, os.SEEK_END)
         return size - (_end_of_flv if format_name == "flv" else _end_of_mp4)(file, size)
 
 
@@ -140,8 +142,8 @@ def is_scrambled(path: str | Path, track: int | None = None) -> bool:
         path: video file.
         track: number (PID) of a track; None for all.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_file(path) as file:
+        size = file.seek(0, os.SEEK_END)
         for position in (0, max(0, size - SAMPLE)):
             file.seek(position)
             flags = _scrambling(file.read(SAMPLE), track)
@@ -163,7 +165,7 @@ def _scrambling(data: bytes, track: int | None) -> list[bool]:
 
 def animated_webp(path: str | Path) -> bool:
     """Return whether a WebP picture is animated, by the flag in its extended header."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         head = file.read(21)
     return head[8:16] == b"WEBPVP8X" and bool(head[20:] and head[20] & 2)
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from mova.errors import MovaError, NotInstalledError, UsageError
+from mova.remote import systems
 from mova.search.index import Index
 from mova.search.ingest.cluster import Cluster
 from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder
+from tests.support.object_storage import serving
 
 MODEL = "mova-worlds-tiny"
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "300")  # nodes start slowly on a busy machine
@@ -33,7 +35,21 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def objects(films: Path) -> Iterator[str]:
+    """Two of the videos and the broken file in a bucket under other names; the nodes inherit its variables."""
+    with serving("films") as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        systems._system.cache_clear()
+        for path in [*sorted(films.glob("world*.mp4"))[:2], films / "broken.mp4"]:
+            with systems._s3("films").open_output_stream(f"films/all/object-{path.name}") as file:
+                file.write(path.read_bytes())
+        yield "s3://films/all"
+    systems._system.cache_clear()
+
+
+@pytest.fixture
+def cluster(objects: str) -> Iterator[Any]:
     """Two nodes with one processor each; this process is connected to them."""
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
@@ -67,10 +83,10 @@ def assert_same(index: Index, expected: Index) -> None:
 
 @pytest.mark.slow
 def test_two_nodes_store_what_one_process_stores_also_after_one_is_lost(
-    films: Path, tmp_path: Path, cluster: Any
+    films: Path, objects: str, tmp_path: Path, cluster: Any
 ) -> None:
     here = Index(tmp_path / "here", MODEL)
-    expected = here.add(films)
+    expected = here.add([films, objects])
     lost: list[str] = []
 
     def lose_a_node(path: str, done: float, total: float) -> None:
@@ -81,9 +97,11 @@ def test_two_nodes_store_what_one_process_stores_also_after_one_is_lost(
             cluster.remove_node(cluster.second, allow_graceful=False)
 
     there = Index(tmp_path / "there", MODEL)
-    report = there.add(films, ray=cluster.address, progress=lose_a_node)
+    report = there.add([films, objects], ray=cluster.address, progress=lose_a_node)
     assert lost
-    assert [path for path, _ in report.failed] == [str(films / "broken.mp4")]
+    broken = [str(films / "broken.mp4"), f"{objects}/object-broken.mp4"]
+    assert sorted(path for path, _ in report.failed) == broken
+    assert sum(path.startswith("s3://") for path in report.indexed) == 2
     assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
     assert report.frames == expected.frames
     assert_same(there, here)

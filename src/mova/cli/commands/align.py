@@ -16,6 +16,7 @@ from rich.text import Text
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, say, show, write_plot, write_result
 from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit
 from mova.errors import UsageError, VideoError
+from mova.remote.objects import argument
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -95,7 +96,8 @@ def align(
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
     check_predictions(files.predictions)
     targets = files.targets()
-    several = _several(videos, {"plot": plot, **targets})
+    named = [argument(video) for video in videos]
+    several = _several(named, {"plot": plot, **targets})
     from mova.plots.timeline import PictureOptions, draw
     from mova.search.align import align as align_video
     from mova.video.limits import TIME_LIMIT
@@ -106,7 +108,7 @@ def align(
         if several is not None:
             _align_several(several, run, json, not no_curves, files.predictions)
             return
-        timeline = run(videos[0])
+        timeline = run(named[0])
         if json:
             emit(timeline.to_json(not no_curves))
         else:
@@ -130,7 +132,7 @@ def _load(index: str | None, model: str | None) -> tuple[Index | None, DualEncod
     return store, store.model
 
 
-def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list[Path] | None:
+def _several(videos: Sequence[str | Path], targets: Mapping[str, Path | None]) -> list[str | Path] | None:
     """Return the videos of several files or of folders, in order; None for one file.
 
     Raises:
@@ -139,27 +141,31 @@ def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list
     from mova.utils.files import find_videos
     from mova.video.limits import check_file
 
-    if len(videos) == 1 and not videos[0].is_dir():
+    if len(videos) == 1 and not Path(videos[0]).is_dir():
         check_file(videos[0])  # a missing file is reported before a model is loaded
         return None
     option = next((name for name, path in targets.items() if path is not None and name != "predictions"), None)
     if option is not None:
         raise UsageError(f"--{option} writes a file for one video; run `mova align` for each video of its own")
-    listed = [video for path in videos for video in (find_videos([path]) if path.is_dir() else [path])]
+    listed = [video for path in videos for video in (find_videos([path]) if Path(path).is_dir() else [path])]
     if not listed:
         raise UsageError(f"{', '.join(map(str, videos))}: no videos found")
     return list(dict.fromkeys(listed))
 
 
 def _align_several(
-    videos: Sequence[Path], run: Callable[[Path], Timeline], json: bool, curves: bool, predictions: Path | None
+    videos: Sequence[str | Path],
+    run: Callable[[str | Path], Timeline],
+    json: bool,
+    curves: bool,
+    predictions: Path | None,
 ) -> None:
     """Align each video, and print one document, or a table per video; exit with 1 if none can be aligned."""
     from mova.data.exchange.predictions import Prediction, of_timeline, write_predictions
 
     documents = []
     found: list[Prediction] = []
-    failed: list[tuple[Path, str]] = []
+    failed: list[tuple[str | Path, str]] = []
     for video in videos:
         try:
             timeline = run(video)

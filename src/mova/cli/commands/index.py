@@ -65,7 +65,8 @@ Verify = Annotated[bool, typer.Option("--verify", help="Only read the whole inde
 def index(
     context: typer.Context,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH", help="Video files, or folders to search for videos.")
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Videos, folders, manifests (.jsonl), or URIs such as s3://bucket/films."),
     ] = None,
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
@@ -98,7 +99,7 @@ def index(
         _verify(store, folder, json)
         return
     if not paths:
-        raise UsageError("name at least one PATH: video files, or folders that contain some")
+        raise UsageError("name at least one PATH: videos, folders that contain some, or a manifest")
     if forget:
         forget_paths(paths, folder, json)
         return

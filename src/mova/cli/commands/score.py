@@ -15,6 +15,7 @@ from rich.text import Text
 from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, one_line, say, show
 from mova.cli.options import Json, Loading, Model, TimeLimit
 from mova.errors import MovaError, UsageError
+from mova.remote.objects import argument
 
 if TYPE_CHECKING:
     from mova.search.score import PairReport, Scorer, SentenceScore
@@ -72,11 +73,12 @@ def score(
         raise UsageError('give a video and a text (mova score VIDEO "TEXT"), or a file of pairs with --pairs')
     if pair_file.videos is not None or pair_file.out is not None:
         raise UsageError("--videos and --out need --pairs")
-    check_file(video)  # a missing file is reported before a model is loaded
+    named = argument(video)
+    check_file(named)  # a missing file is reported before a model is loaded
     scorer = _scorer(model, loading)
     with scorer.isolated(limit):
-        sentences, total = scorer.score_text(video, text)
-    _print_text_score(scorer, video, sentences, total, json)
+        sentences, total = scorer.score_text(named, text)
+    _print_text_score(scorer, named, sentences, total, json)
 
 
 def _scorer(model: str | None, loading: Loading) -> Scorer:
@@ -86,7 +88,9 @@ def _scorer(model: str | None, loading: Loading) -> Scorer:
     return load_scorer(model or DEFAULT_MODEL, **loading.arguments())
 
 
-def _print_text_score(scorer: Scorer, video: Path, sentences: list[SentenceScore], total: float, json: bool) -> None:
+def _print_text_score(
+    scorer: Scorer, video: str | Path, sentences: list[SentenceScore], total: float, json: bool
+) -> None:
     if json:
         rows = [_sentence_row(row) for row in sentences]
         scores = {"sentences": rows, "score": round(total, DIGITS), "probability": scorer.probability}

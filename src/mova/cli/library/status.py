@@ -30,12 +30,17 @@ def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
         "videos": f"{result.videos}" + (f" ({copies} of them copies)" if copies else ""),
         "length": f"{clock(result.seconds)}, {result.frames} {unit}",
         "updated": result.updated or "not recorded",
-        "folders": ", ".join(result.roots) or "not recorded; name them to `mova index` once",
+        "folders": _folders(result.roots) or "not recorded; name them to `mova index` once",
     }
     for name, value in rows.items():
         say(f"{name:8} {one_line(value)}")
     _list("missing", [one_line(path) for path in result.missing])
     _list("failed", [f"{one_line(path)}: {one_line(cause)}" for path, cause in result.failed.items()])
+
+
+def _folders(roots: tuple[str, ...]) -> str:
+    more = f", and {len(roots) - FAILURES_SHOWN} more; --json lists all" if len(roots) > FAILURES_SHOWN else ""
+    return ", ".join(roots[:FAILURES_SHOWN]) + more
 
 
 def _list(heading: str, lines: list[str]) -> None:

@@ -21,6 +21,7 @@ from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError, refuse_url
 from mova.models.embeddings import Source, VideoEmbedding
 from mova.models.inputs.pixels import is_array, is_pil, pixels_of
+from mova.remote.objects import uri_of
 from mova.types import Frames
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES
 
@@ -111,6 +112,9 @@ def looks_like_a_file(text: str) -> bool:
 
 def _source(video: Any, clock: Clock) -> Source:
     if isinstance(video, str | os.PathLike):
+        uri = uri_of(video)
+        if uri is not None:
+            return uri
         refuse_url(video)
         return video if isinstance(video, str) else Path(video)
     if isinstance(video, Frames | VideoConcat):

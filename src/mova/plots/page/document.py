@@ -17,6 +17,7 @@ from urllib.parse import quote
 from mova.plots.page.assets import style_and_script
 from mova.plots.page.content import Card, Section
 from mova.plots.page.pictures import thumbnails
+from mova.remote.objects import uri_of
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.isolated import Isolated
@@ -162,10 +163,15 @@ def _card(card: Card, picture: str | None, duration: float, folder: Path) -> str
 def address_of(video: str, folder: Path) -> str:
     """Return how a page finds a video: below the folder of the page by a relative address, else by a file address.
 
+    An object has its URI, which browsers cannot play.
+
     Example:
         >>> address_of("/films/a b.mp4", Path("/films")), address_of("/films/a b.mp4", Path("/pages"))
         ('a%20b.mp4', 'file:///films/a%20b.mp4')
     """
+    uri = uri_of(video)
+    if uri is not None:
+        return quote(uri, safe=":/")
     path = Path(video)
     if path.is_absolute() and not path.is_relative_to(folder):
         return path.as_uri()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from mova.remote.objects import uri_of
 from mova.search.cold.snapshot import Snapshot
 from mova.search.ingest.report import IngestReport
 from mova.search.storage.records import EXACT, VideoRecord
@@ -30,7 +31,7 @@ def report_unchanged(
 
     Args:
         snapshot: of the present state of the tables, and of the present files of its model.
-        paths: video files and folders to walk.
+        paths: video files and folders to walk; objects are not compared here.
         fps: requested frames per second; None for those of the index.
         all_files: try every file in the folders, with any suffix.
         exact: requested sampling; None for that of the index.
@@ -42,6 +43,8 @@ def report_unchanged(
         MovaError: another process writes to the index.
     """
     began = time.perf_counter()
+    if any(uri_of(path) is not None for path in paths):
+        return None
     roots = [Path(path).resolve() for path in paths]
     records = snapshot.records()
     below = [record for record in records.values() if is_below(record.path, roots)]

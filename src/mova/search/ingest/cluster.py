@@ -4,7 +4,8 @@ Ray Data schedules, bounds the memory of decoded frames (back-pressure), and rep
 are lost. Where there are no GPUs, it joins both stages: each worker decodes and encodes. A file is stored once all of
 it has arrived, so rows and report are those of indexing in one process.
 
-All nodes must see the files under the same paths, have this version of mova, and find the model under the same name.
+All nodes must see the files under the same paths (or have the credentials of the object storage that holds them), have
+this version of mova, and find the model under the same name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +84,7 @@ def read_on_cluster(
         ModelError: the model of a node cannot be loaded, is another one, or its vectors are not finite.
         MovaError: the cluster failed, and what it does by itself (repeat work, elsewhere) did not help.
     """
-    tasks = changed_files(files, writer, look_at_file)
+    tasks = changed_files(files, writer, partial(look_at_file, objects=plan.listing.objects))
     writer.expect(tasks)
     exact = plan.meta.sampling == EXACT
     known = frozenset(writer.contents)

@@ -6,13 +6,14 @@ whether a file can be read; `writer.py` decides what to store.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mova.errors import VideoError
 from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
+from mova.remote.objects import content_key, reason, status_of, uri_of
+from mova.remote.systems import Status
 from mova.search.storage.records import VideoRecord
 from mova.types import Frames, Span
 from mova.utils.hashing import content_hash
@@ -25,10 +26,10 @@ class FileTask:
     """A file to read, as it was when it was listed.
 
     Attributes:
-        path: absolute.
+        path: absolute, or the URI of an object.
         size, mtime_ns: size in bytes and modification time; -1 if the system does not report them.
         duration: seconds.
-        content: hash of the content; empty until the file is read.
+        content: hash of the content, or the key of an object's; empty until the file is read.
         gaps: stretches without pictures, as far as they are known before the file is read.
         unread: see `VideoInfo`.
     """
@@ -72,31 +73,34 @@ class Failed:
 Event = Known | Begin | End | Failed | Frames
 
 
-def check_file(path: str, known: VideoRecord | None, decoder: Isolated) -> FileTask | Failed | None:
+def check_file(
+    path: str, known: VideoRecord | None, decoder: Isolated, objects: Mapping[str, Status]
+) -> FileTask | Failed | None:
     """Return the task of a new or changed file, the failure of an unreadable one, and None for an unchanged one.
 
     Args:
-        path: absolute.
+        path: absolute, or the URI of an object.
         known: the file's record in the index, if any.
         decoder: probes the file.
+        objects: states of listed objects.
     """
-    task = look_at_file(path, known)
+    task = look_at_file(path, known, objects)
     return probe_file(task, decoder) if isinstance(task, FileTask) else task
 
 
-def look_at_file(path: str, known: VideoRecord | None) -> FileTask | Failed | None:
+def look_at_file(path: str, known: VideoRecord | None, objects: Mapping[str, Status]) -> FileTask | Failed | None:
     """Do what `check_file` does with the size and modification time alone; the file is not opened."""
     task = FileTask(path)
     try:
         path.encode()
-        status = os.stat(path)
+        status = objects.get(path) or status_of(path)
     except UnicodeEncodeError:
         return Failed(task, "its name is not valid UTF-8; rename it")
     except OSError as error:
-        return Failed(task, error.strerror or str(error))
-    if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return Failed(task, reason(error))
+    if known and (known.size, known.mtime_ns) == status:
         return None
-    return replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    return replace(task, size=status.size, mtime_ns=status.mtime_ns)
 
 
 def probe_file(task: FileTask, decoder: Isolated) -> FileTask | Failed:
@@ -104,7 +108,7 @@ def probe_file(task: FileTask, decoder: Isolated) -> FileTask | Failed:
     try:
         info = decoder.probe(task.path)
     except OSError as error:
-        return Failed(task, error.strerror or str(error))
+        return Failed(task, reason(error))
     except VideoError as error:
         return Failed(task, error.cause)
     return replace(task, duration=info.duration, gaps=info.gaps, unread=info.unread)
@@ -141,7 +145,8 @@ def read_events(
     }
     for task in tasks:
         try:
-            task = replace(task, content=content_hash(task.path))
+            uri = uri_of(task.path)
+            task = replace(task, content=content_hash(task.path) if uri is None else content_key(uri))
             if task.content in seen:
                 yield Known(task)
                 continue
@@ -152,13 +157,12 @@ def read_events(
                 yield chunk
             if not count:
                 raise VideoError(task.path, "no frame could be decoded")
-            status = os.stat(task.path)
-            if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
+            if status_of(task.path) != (task.size, task.mtime_ns):
                 raise VideoError(task.path, "changed while it was read; run again once it is complete")
         except VideoError as error:
             yield Failed(task, error.cause)
         except OSError as error:
-            yield Failed(task, error.strerror or str(error))
+            yield Failed(task, reason(error))
         except MemoryError:
             yield Failed(task, TOO_LARGE)
         else:

@@ -49,7 +49,7 @@ def read_here(
         decoder: decodes; closed if anything but a file fails.
         threads: of the decoder; None: as FFmpeg chooses.
     """
-    tasks = changed_files(files, writer, partial(check_file, decoder=decoder))
+    tasks = changed_files(files, writer, partial(check_file, decoder=decoder, objects=plan.listing.objects))
     for task in tasks:
         writer.warn_if_unread(task)
     writer.expect(tasks)

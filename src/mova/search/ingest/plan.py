@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.scoring.windows.rule import WindowRule
 from mova.scoring.windows.stretches import require_novelty
+from mova.search.ingest.listing import Listing, list_files
 from mova.search.ingest.report import describe_passed_over
-from mova.search.storage.records import EXACT, NEAREST, SCHEMA_VERSION, WINDOWS_VERSION, Meta, VideoRecord
+from mova.search.storage.records import EXACT, NEAREST, SCHEMA_VERSION, WINDOWS_VERSION, Meta
 from mova.search.storage.sources import Root, Sources
 from mova.search.storage.store import Store
-from mova.utils.files import SUFFIXES, find_videos, is_below, surely_gone
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +26,17 @@ class IngestPlan:
     """The files, model and settings of a run, decided before anything is written.
 
     Attributes:
-        roots: the requested files and folders, absolute.
-        files: the video files among and below them, absolute.
+        listing: the requested files and folders, and the videos among and below them.
         model: the encoder.
         meta: how frames will be embedded; an existing index must agree.
-        passed_over: number of files in the folders that are not known as videos, by suffix, most common first.
         all_files: whether files of any suffix are tried.
         is_update: whether the roots are those that the index already has.
         forgotten: files that are not read.
     """
 
-    roots: tuple[Path, ...]
-    files: tuple[str, ...]
+    listing: Listing
     model: DualEncoder
     meta: Meta
-    passed_over: dict[str, int] = field(default_factory=dict)
     all_files: bool = False
     is_update: bool = False
     forgotten: frozenset[str] = frozenset()
@@ -63,11 +58,11 @@ def make_plan(
     stride: float | None = None,
     novelty: float | None = None,
 ) -> IngestPlan:
-    """List the video files among and below paths, then load the model and decide on the frame rate.
+    """List the videos among and below paths, then load the model and decide on the frame rate.
 
     Args:
         store: the index.
-        paths: video files, or folders to walk.
+        paths: see `mova.search.ingest.listing.list_files`.
         load_model: called only if the paths exist, so that a wrong path is reported at once.
         fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
         all_files: try every file in the folders, with any suffix.
@@ -81,14 +76,10 @@ def make_plan(
         UsageError: a path does not exist, a new index has no videos, or the frame rate, the stride or the novelty is
             not possible.
     """
-    roots = tuple(Path(path).resolve() for path in paths)
-    passed_over: Counter[str] = Counter()
-    files = tuple(map(str, find_videos(roots, None if all_files else SUFFIXES, passed_over)))
-    if not files and not store.exists:
-        others = f" ({describe_passed_over(passed_over)})" if passed_over else ""
-        raise UsageError(
-            f"no videos in {', '.join(map(str, roots))}{others}; name video files or folders that contain some"
-        )
+    listing = list_files(paths, all_files=all_files)
+    if not listing.files and not store.exists:
+        others = f" ({describe_passed_over(listing.passed_over)})" if listing.passed_over else ""
+        raise UsageError(f"no videos in {', '.join(listing.roots)}{others}; name videos or folders that contain some")
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     if exact is None:
@@ -103,7 +94,7 @@ def make_plan(
         novelty=_novelty(store, model, novelty),
     )
     meta = replace(meta, schema=WINDOWS_VERSION if meta.has_windows else SCHEMA_VERSION)
-    return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
+    return IngestPlan(listing, model, meta, all_files)
 
 
 def _window(store: Store, model: DualEncoder, rate: float, stride: float | None) -> WindowRule:
@@ -153,23 +144,15 @@ def plan_update(
             plans.append(make_plan(store, paths, load_model, all_files=all_files))
     plan = plans[0]
     for other in plans[1:]:
-        files = tuple(sorted({*plan.files, *other.files}))
-        plan = replace(plan, roots=plan.roots + other.roots, files=files, all_files=False)
-    records = store.records()
-    emptied = {root: count for root in plan.roots if (count := count_lost(records, root, plan.files))}
-    kept = tuple(root for root in plan.roots if root not in emptied)
+        plan = replace(plan, listing=plan.listing.joined(other.listing), all_files=False)
+    listing, records = plan.listing, store.records()
+    emptied = {root: count for root in listing.roots if (count := listing.count_lost(records, root))}
+    kept = tuple(root for root in listing.roots if root not in emptied)
     for root, count in emptied.items() if kept else ():
         logger.warning(
             "%s: no longer contains any video, but the index has %d from it; left as it is. Is the drive mounted? "
             "To remove them from the index, use `mova forget %s` with the same --index.",
             *(root, count, root),
         )
-    return replace(plan, roots=kept or plan.roots, is_update=True, forgotten=sources.excluded(plan.files))
-
-
-def count_lost(records: Mapping[str, VideoRecord], root: Path, files: Sequence[str]) -> int:
-    """Return the number of indexed files below a folder if all of them are gone and it contains no other video."""
-    if not root.is_dir() or any(is_below(file, [root]) for file in files):
-        return 0
-    inside = [path for path in records if is_below(path, [root])]
-    return len(inside) if all(map(surely_gone, inside)) else 0
+    listing = replace(listing, roots=kept or listing.roots)
+    return replace(plan, listing=listing, is_update=True, forgotten=sources.excluded(listing.files))

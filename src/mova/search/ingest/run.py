@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 from mova.errors import UsageError
 from mova.models.precision import model_threads
 from mova.search.ingest.cluster import Cluster, read_on_cluster
 from mova.search.ingest.here import read_here
-from mova.search.ingest.plan import IngestPlan, count_lost
+from mova.search.ingest.listing import Listing
+from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.report import IngestReport, Progress
 from mova.search.ingest.writer import IndexWriter
 from mova.search.storage.records import VideoRecord
 from mova.search.storage.sources import read_sources, write_sources
 from mova.search.storage.store import Store
-from mova.utils.files import is_below, surely_gone
+from mova.utils.files import is_below
 from mova.video.isolated import Isolated
 from mova.video.limits import TIME_LIMIT
 
@@ -55,13 +55,13 @@ def run(
             store.require(plan.meta)
         else:
             store.create(plan.meta)
-        roots = [str(root) for root in plan.roots]
-        gone = _gone(store.records(), plan.roots, plan.files) if prune else []
+        roots = plan.listing.roots
+        gone = _gone(store.records(), plan.listing) if prune else []
         if not plan.is_update:
             write_sources(store, read_sources(store).with_roots(roots, all_files=plan.all_files))
         swept = store.sweep()
         writer = IndexWriter(store, plan, progress)
-        files = [file for file in plan.files if file not in plan.forgotten]
+        files = [file for file in plan.listing.files if file not in plan.forgotten]
         if cluster is None:
             read_here(files, plan, writer, decoder, threads)
         else:
@@ -74,18 +74,18 @@ def run(
     return writer.report
 
 
-def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequence[str]) -> list[str]:
+def _gone(records: Mapping[str, VideoRecord], listing: Listing) -> list[str]:
     """Return indexed paths below the folders whose file no longer exists.
 
     Raises:
         UsageError: a folder no longer contains any video although the index has some from it.
     """
-    for root in roots:
-        if count := count_lost(records, root, files):
+    for root in listing.roots:
+        if count := listing.count_lost(records, root):
             raise UsageError(
                 f"{root}: no longer contains any video, but the index has {count} from it. Is the drive "
                 f"mounted? Nothing was changed. "
                 f"To remove them from the index, use `mova forget {root}` with the same --index."
             )
-    folders = [root for root in roots if root.is_dir()]
-    return sorted(path for path in records if is_below(path, folders) and surely_gone(path))
+    folders = [root for root in listing.roots if listing.is_folder(root)]
+    return sorted(path for path in records if is_below(path, folders) and listing.is_gone(path))

@@ -62,7 +62,7 @@ class IndexWriter:
         self.store = store
         self.step, self.novelty = 1 / plan.meta.frame_rate, plan.meta.novelty
         self.progress = progress
-        self.report = IngestReport(passed_over=dict(plan.passed_over))
+        self.report = IngestReport(passed_over=dict(plan.listing.passed_over))
         self.recorded = dict(store.records())
         self.contents = {record.content: record for record in self.recorded.values()}
         self._moved: set[str] = set()

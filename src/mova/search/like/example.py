@@ -18,6 +18,7 @@ import torch
 from mova.errors import UsageError
 from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
+from mova.remote.objects import argument
 from mova.utils.files import IMAGE_SUFFIXES
 from mova.video.probe import probe
 
@@ -68,9 +69,15 @@ class Example:
         return example
 
     @property
+    def place(self) -> str | Path:
+        """The path, or the URI of an object."""
+        return argument(self.path)
+
+    @property
     def name(self) -> str:
         """The example as it is printed and parsed."""
-        return str(self.path) if self.path.suffix.lower() in IMAGE_SUFFIXES else f"{self.path}@{self.time:g}"
+        path = str(self.place)
+        return path if self.path.suffix.lower() in IMAGE_SUFFIXES else f"{path}@{self.time:g}"
 
 
 def stored_vector(example: Example, stored: VideoEmbedding | None) -> _F32 | None:
@@ -100,17 +107,18 @@ def encode_example(model: DualEncoder, example: Example, rate: float) -> _F32:
         UsageError: no such file, or a time after the end of the video.
         VideoError: the file cannot be read.
     """
-    if not example.path.exists():
+    path = example.place
+    if isinstance(path, Path) and not path.exists():
         raise UsageError(f"{example.path}: no such file")
     if example.path.suffix.lower() in IMAGE_SUFFIXES:
-        return _nearest(model.encode_video(example.path, rate), 0.0)
-    duration = probe(example.path).duration
+        return _nearest(model.encode_video(path, rate), 0.0)
+    duration = probe(path).duration
     if example.time > duration:
         raise UsageError(f"{example.path}: is {duration:.1f} s long, so that it shows nothing at {example.time:g} s")
     around = model.window.seconds(rate) + model.context / rate
     start = max(0.0, min(example.time, duration - 1 / rate) - around)
     with torch.inference_mode():
-        return _nearest(model.encode_video(example.path, rate, start, example.time + around), example.time)
+        return _nearest(model.encode_video(path, rate, start, example.time + around), example.time)
 
 
 def _nearest(video: VideoEmbedding, time: float) -> _F32:

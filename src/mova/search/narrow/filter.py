@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from mova.errors import UsageError
+from mova.remote.objects import uri_of
 from mova.search.storage.records import VideoRecord
-from mova.utils.files import roots_of
+from mova.utils.files import common_folders, joined, roots_of
 from mova.utils.time_format import clock, parse_duration
 
 Date = str | date
@@ -183,17 +184,16 @@ def _roots(folders: list[str], records: list[VideoRecord], start: str | Path = "
     Raises:
         UsageError: no video is below one of them.
     """
-    common = os.path.commonpath({os.path.dirname(record.path) for record in records})
+    common = common_folders([record.path for record in records])
     roots: list[str] = []
     for folder in folders:
         expanded = os.path.expanduser(folder)
         for candidates in (
-            map(str, roots_of([os.path.join(start, expanded)])),
-            [os.path.normpath(os.path.join(common, expanded))],
+            roots_of([uri_of(folder) or os.path.join(start, expanded)]),
+            [joined(above, expanded) for above in common],
         ):
-            present = list(candidates)
-            if any(_is_below(record.path, present) for record in records):
-                roots += present
+            if any(_is_below(record.path, candidates) for record in records):
+                roots += candidates
                 break
         else:
             raise UsageError(f"the filter leaves no video: none is below {folder} ({_where(records)})")
@@ -202,7 +202,11 @@ def _roots(folders: list[str], records: list[VideoRecord], start: str | Path = "
 
 def _is_below(path: str, roots: list[str]) -> bool:
     """Return what `mova.utils.files.is_below` returns; fast for many paths."""
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+    return any(path == root or path.startswith(root.rstrip(sep) + sep) for root in roots for sep in (_separator(root),))
+
+
+def _separator(path: str) -> str:
+    return os.sep if uri_of(path) is None else "/"
 
 
 def _where(records: list[VideoRecord]) -> str:

@@ -13,13 +13,15 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from mova.errors import MovaError, UsageError
+from mova.remote.objects import uri_of
 from mova.search.storage.damage import index_errors
 from mova.search.storage.notes import read_note, write_note
-from mova.utils.files import is_below
+from mova.utils.files import folders_above, is_below
 from mova.utils.replacing import replacing
 
 NAME, TABLE = "sources.json", "sources"
@@ -47,7 +49,7 @@ class Root:
     """A file or folder that was given to `Index.add`.
 
     Attributes:
-        path: absolute.
+        path: absolute, or a URI.
         all_files: whether files of any suffix below it are tried.
     """
 
@@ -77,7 +79,7 @@ class Sources:
     forgotten: tuple[str, ...] = ()
 
     def present(self, uri: str) -> list[Root]:
-        """Return the roots that can be found.
+        """Return the roots that can be found; URIs of objects are not looked up.
 
         Args:
             uri: the index, for the messages.
@@ -90,7 +92,7 @@ class Sources:
                 f"{uri}: does not know which folders it was made from (by an earlier version, or remote); "
                 f"name them to `mova index PATH... --index {uri}`"
             )
-        present = [root for root in self.roots if os.path.exists(root.path)]
+        present = [root for root in self.roots if uri_of(root.path) is not None or os.path.exists(root.path)]
         if not present:
             raise UsageError(
                 f"{uri}: none of its files and folders can be found (the first: {self.roots[0].path}); "
@@ -128,8 +130,8 @@ class Sources:
             for root in roots.values()
             if is_below(root.path, forgotten)
             or not any(
-                other.path != root.path and is_below(root.path, [other.path]) and other.all_files >= root.all_files
-                for other in roots.values()
+                folder in roots and roots[folder].all_files >= root.all_files
+                for folder in islice(folders_above(root.path), 1, None)
             )
         ]
         return Sources(tuple(sorted(kept, key=lambda root: root.path)), self.failed, self.updated, forgotten)
@@ -168,7 +170,7 @@ class Sources:
 
 def _first_above(file: str, paths: Collection[str]) -> str | None:
     """Return which of some paths is nearest to a file: the file itself, or the deepest folder that contains it."""
-    return next((str(path) for path in (Path(file), *Path(file).parents) if str(path) in paths), None)
+    return next((path for path in folders_above(file) if path in paths), None)
 
 
 def read_sources(store: Keeper) -> Sources:

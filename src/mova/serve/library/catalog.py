@@ -20,10 +20,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from mova.remote.objects import uri_of
 from mova.search.index import Index
 from mova.search.status import IndexStatus
 from mova.search.storage.records import VideoRecord
 from mova.serve.problems import Changed, Gone, NotFound
+from mova.utils.files import common_folders
 from mova.utils.hashing import content_hash
 
 ID_BYTES = 10
@@ -125,8 +127,8 @@ class Catalog:
             records = self._index.videos()
             same = len(records) == len(self._records) and all(map(lambda a, b: a is b, records, self._records))
             if not same or not records:
-                folders = {os.path.dirname(record.path) for record in records}
-                self.root = os.path.commonpath(folders) if folders else ""
+                folders = common_folders(record.path for record in records)
+                self.root = folders[0] if len(folders) == 1 else ""
                 self._entries = {entry.id: entry for entry in (_entry(record, self.root) for record in records)}
                 self._records, self._mean = records, None
                 self.version += 1
@@ -167,6 +169,8 @@ class Catalog:
             Changed: what is there now is not the file that was indexed.
         """
         record = entry.record
+        if uri_of(record.path) is not None:
+            raise Gone(f"{entry.name}: is in object storage, which the service cannot play; use `mova search --export`")
         try:
             # Without O_NONBLOCK, a pipe in the place of the file would wait for a writer.
             descriptor = os.open(record.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

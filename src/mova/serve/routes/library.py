@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
+from mova.remote.objects import uri_of
 from mova.search.index import Index
 from mova.serve.library.catalog import video_id
 from mova.serve.library.folders import shown_path
@@ -68,7 +69,7 @@ def roots(parts: Parts, limit: Limit = PAGE, cursor: After = None) -> RootPage:
             id=video_id(root),
             path=_short(root),
             videos=sum(is_below(path, [root]) for path in paths),
-            present=os.path.exists(root),
+            present=uri_of(root) is not None or os.path.exists(root),
         )
         for root in chosen
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +40,7 @@ from mova.serve.schemas.videos import Video
 from mova.serve.services import Parts, Services
 from mova.serve.settings import QUERY_CHARACTERS
 from mova.types import Moment
-from mova.utils.files import is_below
+from mova.utils.files import is_below, joined
 
 NONE_LEFT = "no video passes the filter; leave out one of its conditions"
 router = APIRouter(tags=["search"])
@@ -142,7 +141,7 @@ def wanted(parts: Services, request: SearchRequest) -> Filter:
         return Filter(one_per_video=once, dedupe=dedupe)
     parts.catalog.entries()
     root = parts.catalog.root
-    folders = [os.path.normpath(os.path.join(root, folder.lstrip("/\\"))) for folder in values.folders]
+    folders = [joined(root, folder.lstrip("/\\")) for folder in values.folders]
     if not all(is_below(folder, [root]) for folder in folders):
         raise Problem(NONE_LEFT)
     dates, lengths = (values.after, values.before), (values.longer, values.shorter)
