@@ -62,8 +62,8 @@ def require_paths(paths: Iterable[str | Path]) -> None:
     Raises:
         UsageError: with the first that does not.
     """
-    for path in map(Path, paths):
-        if uri_of(path) is None and not path.exists():
+    for path in paths:
+        if uri_of(path) is None and not Path(path).exists():
             refuse_url(path)
             raise UsageError(f"{path}: no such file or directory")
 

@@ -378,11 +378,11 @@ def test_a_wrong_path_is_reported_before_the_model_loads(tmp_path: Path) -> None
 def test_folders_are_walked_once_and_the_model_is_hashed_once(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mova.search.ingest import plan
+    from mova.search.ingest import listing
 
     walks: list[object] = []
-    real = plan.find_videos
-    monkeypatch.setattr(plan, "find_videos", lambda paths, *rest: (walks.append(paths), real(paths, *rest))[1])
+    real = listing.find_videos
+    monkeypatch.setattr(listing, "find_videos", lambda paths, *rest: (walks.append(paths), real(paths, *rest))[1])
     model = ColourEncoder()
     hashes: list[str] = []
     fingerprint = model.fingerprint
