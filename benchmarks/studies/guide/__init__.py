@@ -1,0 +1,1 @@
+"""A small video diffusion model for Worlds, guided by different text encoders."""
