@@ -9,9 +9,10 @@ import pytest
 
 from mova.data.manifest import read_manifest
 from mova.data.readers.registry import convert, held_out_rows, shared_videos
+from mova.data.row_texts import row_labels
 from mova.errors import DataError, UsageError
 from mova.video.probe import probe
-from mova.worlds.export import FORMATS, ExportedWorlds, export_worlds
+from mova.worlds.export import FORMATS, LABELS, ExportedWorlds, export_worlds
 from tests.support.readers_files import read, texts
 
 TIMED = {"activitynet": 0.0, "didemo": 5.0}
@@ -113,3 +114,22 @@ def test_videocon_human_shares_videos_with_the_activitynet_validation_split(
     (tmp_path / "in" / "videocon_human.csv").write_text(f"{header}\n{url},a,b,c,True\n")
     converted = convert("videocon-human", tmp_path / "in", tmp_path / "out", against=[anet.manifest])
     assert converted.leaks == {str(anet.manifest): [validation.id.removeprefix("v_")]}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_made_up_labels_are_read_again(name: str, worlds_manifest: Path, tmp_path: Path) -> None:
+    made = export_worlds(name, worlds_manifest, tmp_path / name)
+    converted = convert(
+        name, made.annotations, tmp_path, videos=made.videos, hold_out="val" if name == "coin" else None
+    )
+    assert converted.missing == ()
+    assert set(converted.notes) <= {"split not read: missing file"}
+    rows = {Path(row.video).stem: row for row in converted.rows}
+    assert {id: row.split for id, row in rows.items()} == {row.id: row.split for row in made.rows}
+    for i, wrote in enumerate(made.rows):
+        row = rows[wrote.id]
+        if name == "how2qa":
+            assert row.meta["options"][row.meta["answer"]] == wrote.captions[0].text
+            assert len(set(row.meta["options"])) == 4
+        else:
+            assert row_labels(row) == (("first", "second")[i % 2],)

@@ -43,22 +43,44 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
     return pairs
 
 
-def require_reproducible(name: str, data: Path | None, overrides: Mapping[str, str], *, one_step: bool) -> None:
+def require_reproducible(
+    name: str, data: Path | None, overrides: Mapping[str, str], *, one_step: bool, zero_shot: bool, figure: str
+) -> bool:
     """Find wrong input of `mova reproduce` before anything heavy is imported.
 
+    Returns:
+        Whether the recipe's tables have several tests (a suite).
+
     Raises:
-        UsageError: no such recipe, one without a published result, or `data` together with `one_step`.
+        UsageError: no such recipe, one without a published result, `data` together with `one_step`, or a missing run of
+            an earlier stage.
         DataError: the data are missing.
     """
     from mova.data.readers.publishers import publisher_folders
     from mova.data.readers.registry import DATA_SETS
-    from mova.train.recipe_files import read_document, require_target
+    from mova.train.recipe_files import read_document, require_stage, require_target
 
     path, document = read_document(name, overrides)
-    target = document.get("reproduce")
-    require_target(document.get("name", path.stem), target)
-    if not one_step and isinstance(target, dict) and target.get("data_set") in DATA_SETS:
+    title, target = document.get("name", path.stem), document.get("reproduce")
+    require_target(title, target)
+    suite = isinstance(target, dict) and "suite" in target
+    if suite and one_step:
+        raise UsageError(
+            f"{name} has no --one-step; `mova train {name} --estimate` tries the first steps of its training"
+        )
+    if suite:
+        from mova.reproduce.suite_files import require_suite_files
+
+        strategy = (document.get("objective") or {}).get("strategy")
+        synthetic = "none" not in (strategy, figure)
+        require_suite_files(title, data, trained=not zero_shot, synthetic=synthetic)
+    elif not one_step and isinstance(target, dict) and target.get("data_set") in DATA_SETS:
         publisher_folders(name, target["data_set"], data)
+    if not one_step and isinstance(target, dict):
+        of_figure = (target.get("variants") or {}).get(figure, {})
+        source = (document.get("model") or {}).get("source")
+        require_stage(title, source if "model.source" in overrides else of_figure.get("model.source", source))
+    return suite
 
 
 def describe_recipe(recipe: Recipe) -> str:

@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mova.errors import DataError, UsageError
+from mova.eval.metrics.bootstrap import Interval
 from mova.utils.text_files import parse_json, read_text
 
 Verdict = Literal["hit", "below", "above"]
 WAYS = ("t2v", "v2t", "classify", "choice", "entailment", "moments", "points")
 """Groups of figures: both directions of retrieval, and other tasks of `mova eval`; "points" are those of paragraphs."""
-RECALLS = ("R@", "R1@")
+SHARES = ("R@", "R1@", "accuracy")
 """Beginnings of the names of metrics that are shares of queries."""
+RANKS = ("MdR", "MnR")
+"""Metrics without a verdict."""
 NORMAL_95 = 1.96
 
 
@@ -109,7 +112,7 @@ def read_figures(path: str | Path) -> list[Figure]:
     return figures
 
 
-def find_target(system: str, protocol: str, setting: str = "fine-tuned") -> Figure:
+def find_target(system: str, protocol: str, setting: str = "fine-tuned", form: str = "") -> Figure:
     """Return the published figure that a recipe should reproduce.
 
     >>> find_target("MoVA", "didemo").ways["t2v"]["R@1"]
@@ -119,12 +122,13 @@ def find_target(system: str, protocol: str, setting: str = "fine-tuned") -> Figu
         UsageError: no published figure matches, or several do.
     """
     matches = [
-        f for f in published_figures() if (f.system, f.form, f.protocol, f.setting) == (system, "", protocol, setting)
+        f for f in published_figures() if (f.system, f.form, f.protocol, f.setting) == (system, form, protocol, setting)
     ]
     if len(matches) != 1:
         known = ", ".join(sorted({f.system for f in published_figures() if f.protocol == protocol})) or "nothing"
         raise UsageError(
-            f"{len(matches)} published figures of {system!r} on {protocol}, {setting}; systems with figures: {known}"
+            f"{len(matches)} published figures of {system!r} on {protocol}, {setting}"
+            f"{f', {form!r}' if form else ''}; systems with figures: {known}"
         )
     return matches[0]
 
@@ -152,14 +156,18 @@ def band(percent: float, videos: int) -> tuple[float, float]:
 
 
 def compare_with_published(
-    measured: Mapping[str, Mapping[str, float]], figure: Figure, videos: int
+    measured: Mapping[str, Mapping[str, float]],
+    figure: Figure,
+    videos: int,
+    intervals: Mapping[str, Mapping[str, Interval]] | None = None,
 ) -> list[Comparison]:
     """Compare every metric of a published figure that was measured too.
 
     Args:
         measured: direction -> metric -> value.
         figure: the published figure.
-        videos: in the test that was published, which decides the width of the band.
+        videos: in the test that was published, which decides the width of the band of a share.
+        intervals: direction -> metric -> bootstrap interval of the value, which decides that of mAP and ROC-AUC.
     """
     rows = []
     for way, metrics in figure.ways.items():
@@ -168,8 +176,12 @@ def compare_with_published(
                 continue
             ours = float(measured[way][metric])
             low, high, verdict = None, None, None
-            if metric.startswith(RECALLS):
+            interval = (intervals or {}).get(way, {}).get(metric)
+            if metric.startswith(SHARES):
                 low, high = band(value, videos)
+            elif interval is not None and metric not in RANKS:
+                low, high = value - (interval.high - ours), value + (ours - interval.low)
+            if low is not None and high is not None:
                 verdict = judge(ours, low, high)
             rows.append(Comparison(way, metric, value, low, high, ours, verdict))
     return rows

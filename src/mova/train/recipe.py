@@ -6,7 +6,7 @@
     objective: {kind: ..., ...}              the loss that it minimizes
     training:  {max_steps: 100, ...}         any field of transformers.TrainingArguments
     finish:    {...}                         evaluation after training
-    reproduce: {data_set: activitynet, ...}  the published figure it is meant for (`reproduce.py`)
+    reproduce: {data_set: activitynet, ...}  the published figure it is meant for (`reproduce/`)
 
 `load_recipe` takes a path or the name of a recipe that comes with the package, and `section.key=value` overrides.
 `model_settings`, `read_objective` and so on turn a section into the settings object that its kind names.
@@ -75,6 +75,26 @@ class Target:
     """Setting of the recipe -> how it differs from the published system's. Printed unless the setting is overridden."""
     hold_out: str | None = None
     """Name of a split that is taken from train to choose checkpoints; null if the data set has one."""
+    published: str | None = None
+    """Test of the published figure, if its name is not that of the protocol."""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Published metric -> group/metric of the report; not for retrieval, whose names are the same."""
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Form of a published figure of a variant of the system -> settings of the recipe that the variant has."""
+
+
+@dataclass(frozen=True)
+class SuiteTarget:
+    """Settings of section `reproduce` for SynViTA's tables, which have six tests each."""
+
+    suite: str
+    """Name of the tests: synvita."""
+    model: str
+    """The model as the tables name it."""
+    checkpoint: str | None = None
+    """The same model as `model.source` names it; null if transformers does not have it."""
+    caveats: Mapping[str, str] = field(default_factory=dict)
+    """As in `Target`."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +250,15 @@ def target_settings(recipe: Recipe) -> Target:
         UsageError: a setting is unknown, missing or of the wrong type.
     """
     return read_settings(Target, recipe.reproduce, _where(recipe, "reproduce"))
+
+
+def suite_settings(recipe: Recipe) -> SuiteTarget:
+    """Return section `reproduce` of a recipe whose tables have several tests.
+
+    Raises:
+        UsageError: a setting is unknown, missing or of the wrong type.
+    """
+    return read_settings(SuiteTarget, recipe.reproduce, _where(recipe, "reproduce"))
 
 
 def settings_class(recipe: Recipe, section: str) -> type[Any]:

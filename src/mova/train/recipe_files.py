@@ -53,7 +53,7 @@ def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None)
     path, document = read_document(name_or_path, overrides)
     name, data = document.get("name", path.stem), document.get("data")
     if isinstance(document.get("model"), dict):
-        _require_stage(name, document["model"].get("source"))
+        require_stage(name, document["model"].get("source"))
     if not isinstance(data, dict):
         return
     for key in ("manifest", "quarantine"):
@@ -64,8 +64,14 @@ def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None)
         raise UsageError(f"recipe {name}: needs your copy of the data; pass --data.manifest PATH/manifest.jsonl")
 
 
-def _require_stage(name: str, source: object) -> None:
-    """Raise if the model of a recipe is a run of an earlier stage that is missing or unfinished."""
+def require_stage(name: str, source: object) -> None:
+    """Raise if the model of a recipe is a run of an earlier stage that is missing or unfinished.
+
+    Raises:
+        UsageError: it is; the message says which command makes it.
+
+    >>> require_stage("gexia-msrvtt", "openai/clip-vit-base-patch32")
+    """
     if not isinstance(source, str):
         return
     folder = Path(source)

@@ -28,6 +28,7 @@ from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, spli
 from mova.errors import UsageError
 from mova.utils.tables import guard_cell
 from mova.video.writer import thumbnail
+from mova.worlds.label_formats import write_charades_ego, write_coin, write_how2qa, write_lvu
 
 WORLDS_SPLITS = ("train", "val", "test")
 PICTURE = 64
@@ -69,16 +70,17 @@ def export_worlds(name: str, manifest: str | Path, out: str | Path) -> ExportedW
     """Write Worlds in the format of a data set.
 
     Args:
-        name: one of `FORMATS`.
+        name: one of `FORMATS` or `LABELS`.
         manifest: a Worlds manifest (`mova.worlds.writer.write_worlds`).
         out: folder for `annotations` and `videos`.
 
     Raises:
         UsageError: unknown format, or rows that are not Worlds rows.
     """
-    if name not in FORMATS:
-        raise UsageError(f"Worlds cannot be exported as {name!r}; choose one of {', '.join(FORMATS)}")
-    spec, out, folder = FORMATS[name], Path(out), Path(manifest).resolve().parent
+    known = FORMATS | LABELS
+    if name not in known:
+        raise UsageError(f"Worlds cannot be exported as {name!r}; choose one of {', '.join(known)}")
+    spec, out, folder = known[name], Path(out), Path(manifest).resolve().parent
     annotations, videos = out / "annotations", out / "videos"
     annotations.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -267,3 +269,10 @@ FORMATS: dict[str, Format] = {
     "sharegpt4v": Format(WORLDS_SPLITS, _sharegpt4v_name, _sharegpt4v, ".jpg"),
 }
 """Formats by the name of the data set (as in `mova data convert`)."""
+LABELS: dict[str, Format] = {
+    "how2qa": Format(("train", "train", "val"), lambda number, _: _letters(number, _any), write_how2qa),
+    "lvu": Format(WORLDS_SPLITS, lambda number, _: _letters(number, _any), write_lvu),
+    "coin": Format(WORLDS_SPLITS, lambda number, split: _activitynet_name(number, split)[2:], write_coin),
+    "charades-ego": Format(("train", "train", "test"), lambda number, _: _letters(number, _any), write_charades_ego),
+}
+"""Formats whose labels or questions are made up (`label_formats.py`)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,9 +12,11 @@ from rich.table import Table
 from mova.cli.console import emit, note, progress_bar, say, show
 from mova.cli.options import Json, Quarantine, Resume
 from mova.cli.training import parse_overrides, require_reproducible, training_bar
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
-    from mova.reproduce import Reproduction
+    from mova.reproduce.outcome import Choice, Reproduction
+    from mova.reproduce.suite import SuiteReproduction
 
 
 def reproduce(
@@ -38,6 +41,17 @@ def reproduce(
             help="Train the published system alone (default: also the recipe's own, on another line, if it differs).",
         ),
     ] = False,
+    figure: Annotated[
+        str,
+        typer.Option(help="Another row of the tables, such as `weights: fixed`; its settings are set, too."),
+    ] = "",
+    zero_shot: Annotated[
+        bool,
+        typer.Option("--zero-shot", help="Train nothing: compare the recipe's starting model with zero-shot figures."),
+    ] = False,
+    any_size: Annotated[
+        bool, typer.Option("--any-size", help="SynViTA: also measure parts of the public sets, without a verdict.")
+    ] = False,
     quarantine: Quarantine = None,
     resume: Resume = False,
     json: Json = False,
@@ -47,34 +61,104 @@ def reproduce(
     Any key of the recipe can be overridden: `--training.max_steps 10`.
     """
     overrides = parse_overrides(context.args)
-    require_reproducible(name, data, overrides, one_step=one_step)
-    import mova.reproduce as reproduction
+    suite = require_reproducible(name, data, overrides, one_step=one_step, zero_shot=zero_shot, figure=figure)
+    from mova.reproduce.outcome import Choice
 
-    folder = Path("reproductions") / (Path(name).stem + ("-one-step" if one_step else ""))
+    choice = Choice(figure, zero_shot, not published_only, resume)
+    suffix = ("-one-step" if one_step else "") + ("-zero-shot" if zero_shot else "")
+    folder = output or Path("reproductions") / (Path(name).stem + suffix)
+    if suite:
+        if quarantine is not None:
+            raise UsageError("--quarantine: set --data.quarantine for the training of this recipe")
+        made = _suite(name, folder, data, overrides, choice, any_size)
+        _notes(made.leaks, made.caveats)
+        emit(made.to_json()) if json else _print_suite(made)
+        return
+    result = _recipe(name, folder, data, overrides, choice, one_step, quarantine)
+    for cause, rows in result.conversion.notes.items():
+        note(f"{cause}: {len(rows)}, such as {rows[0]}")
+    _notes(result.leaks, () if result.one_step and not json else result.caveats)
+    emit(result.to_json()) if json else _print(result)
+
+
+def _notes(leaks: Sequence[str], caveats: Sequence[str]) -> None:
+    if leaks:
+        note(f"LEAK: {len(leaks)} source videos are in both training and evaluation, such as {leaks[0]}")
+    for caveat in caveats:
+        note(caveat)
+
+
+def _recipe(
+    name: str,
+    folder: Path,
+    data: Path | None,
+    overrides: Mapping[str, str],
+    choice: Choice,
+    one_step: bool,
+    quarantine: Path | None,
+) -> Reproduction:
+    """Reproduce the figure of a recipe with one test."""
+    import mova.reproduce.run as reproduction
+
     with progress_bar() as progress:
         evaluation = progress.add_task("evaluating", total=None)
-        result = reproduction.reproduce(
+        return reproduction.reproduce(
             name,
-            output or folder,
+            folder,
             data=data,
             one_step=one_step,
             overrides=overrides,
             quarantine=quarantine,
-            default=not published_only,
-            resume=resume,
+            choice=choice,
             callbacks=[training_bar(progress)],
             done=lambda count: progress.update(evaluation, completed=count),
         )
-    for cause, rows in result.conversion.notes.items():
-        note(f"{cause}: {len(rows)}, such as {rows[0]}")
-    if result.leaks:
-        note(f"LEAK: {len(result.leaks)} source videos are in both training and evaluation, such as {result.leaks[0]}")
-    for caveat in () if result.one_step and not json else result.caveats:
-        note(caveat)
-    if json:
-        emit(result.to_json())
-    else:
-        _print(result)
+
+
+def _suite(
+    name: str, folder: Path, data: Path | None, overrides: Mapping[str, str], choice: Choice, any_size: bool
+) -> SuiteReproduction:
+    """Reproduce the figures of a recipe with several tests."""
+    import mova.reproduce.suite as reproduction
+
+    with progress_bar() as bar:
+
+        def progress_of(test: str) -> Any:
+            task = bar.add_task(test, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        return reproduction.reproduce_suite(
+            name,
+            folder,
+            data=data,
+            overrides=overrides,
+            choice=choice,
+            any_size=any_size,
+            callbacks=[training_bar(bar)],
+            progress=progress_of,
+        )
+
+
+def _print_suite(result: SuiteReproduction) -> None:
+    """Print a table of the six tests, then the verdict."""
+    title = f"{result.recipe}: {result.system}, {result.form or 'full system'}, {result.setting}"
+    table = Table(title=title, header_style="bold")
+    for column in ("test", "metric", "published", "95 % band", "reproduced", "verdict"):
+        table.add_column(column, justify="left" if column in ("test", "metric", "verdict") else "right")
+    compared = {row.way: row for row in result.rows}
+    for test, outcome in result.runs[0].report.outcomes.items():
+        row = compared.get(test)
+        if row is not None:
+            span = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
+            verdict = "no verdict" if result.no_verdict else row.verdict or ""
+            table.add_row(test, row.metric, f"{row.published:.2f}", span, f"{row.measured:.2f}", verdict)
+            continue
+        for metric, interval in (outcome.figures or {}).items():
+            table.add_row(test, metric, "not compared", "", f"{interval.value:.2f}", "")
+        if not outcome.figures:
+            table.add_row(test, "missing", "", "", "", "")
+    show(table)
+    say(f"no verdict ({result.no_verdict})" if result.no_verdict else result.verdict or "no verdict (no test compares)")
 
 
 def _print(result: Reproduction) -> None:

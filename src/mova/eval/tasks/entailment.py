@@ -61,8 +61,8 @@ def evaluate_entailment(split: EvalSplit, protocol: Protocol) -> Report:
     rows = split.keep(lambda row: bool(row.meta.get("negatives")), "it has no false caption in meta.negatives")
     claims = [claims_of(row) for row in rows]
     texts = sorted({*claims[0].true, *claims[0].false})
-    crossed = len(claims) > 1 and all(sorted({*c.true, *c.false}) == texts for c in claims)
-    protocol.check_size(len(texts) if crossed else len(claims), len(claims))
+    crossed = crossed_texts(claims)
+    protocol.check_size(crossed or len(claims), len(claims))
     scores = score_texts(split, {claim.row.id: (*claim.true, *claim.false) for claim in claims})
     kept = [claim for claim in claims if claim.row.id in scores]
     kinds = (None, *sorted({k for c in kept for k in c.kinds if k is not None}))
@@ -76,6 +76,12 @@ def evaluate_entailment(split: EvalSplit, protocol: Protocol) -> Report:
     report = report_entailment(_matrix(kept, answered, scores), split.followed(protocol))
     head = split.head(protocol, order, len(answered), len(kept), truth, texts_without_a_right_video=unanswered)
     return replace(report, head=head, groups=groups)
+
+
+def crossed_texts(claims: Sequence[Claims]) -> int:
+    """Return the number of texts if all videos have the same ones, each true or false; else 0."""
+    texts = {*claims[0].true, *claims[0].false}
+    return len(texts) if len(claims) > 1 and all({*c.true, *c.false} == texts for c in claims) else 0
 
 
 def claims_of(row: Row) -> Claims:

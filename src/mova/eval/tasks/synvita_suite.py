@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mova.data.manifest import Row
+from mova.data.manifest import Row, read_manifest
 from mova.data.row_texts import OPTION
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.bootstrap import Interval
@@ -24,7 +24,7 @@ from mova.eval.protocols import OF_ANY_SIZE, find_protocol
 from mova.eval.published import Figure, published_figures
 from mova.eval.report import Report
 from mova.eval.tasks.encoding import Progress
-from mova.eval.tasks.entailment import evaluate_entailment
+from mova.eval.tasks.entailment import claims_of, crossed_texts, evaluate_entailment
 from mova.eval.tasks.multiple_choice import evaluate_choice
 from mova.eval.tasks.video_llm import open_any_split
 from mova.models.encoder import DualEncoder
@@ -124,16 +124,20 @@ class SuiteReport:
         Empty for a test of another size or set, with excluded rows, or with scores of another form than Eq. 1.
         """
         tables: dict[str, list[Figure]] = {}
-        for name, outcome in self.outcomes.items():
-            if outcome.report is None or outcome.report.excluded or self.any_size:
-                continue
-            head = outcome.report.head
-            same = (head.protocol, str(head.settings.get("form")))
-            found = [f for f in published_figures() if f.where == TABLE and (f.protocol, f.scoring) == same]
-            figures = [figure for figure in found if figure.source == PAPER and not figure.form]
+        of_table = [f for f in published_figures() if (f.where, f.source, f.form) == (TABLE, PAPER, "")]
+        for name in self.outcomes:
+            figures = [figure for figure in of_table if self.comparable(name, figure)]
             if figures:
                 tables[name] = figures
         return tables
+
+    def comparable(self, name: str, figure: Figure) -> bool:
+        """Return whether a test was measured as a published figure was: see `published`."""
+        outcome = self.outcomes[name]
+        if outcome.report is None or outcome.report.excluded or self.any_size:
+            return False
+        head = outcome.report.head
+        return (head.protocol, str(head.settings.get("form"))) == (figure.protocol, figure.scoring)
 
     def to_json(self) -> dict[str, Any]:
         """Return `{"task", "model", "complete", "missing", "tests": {NAME: {...}}, "published": {NAME: [...]}}`."""
@@ -216,6 +220,27 @@ def evaluate_synvita(
         sets = ", ".join(test.sets[-1] for test in TESTS)
         raise DataError(f"{folder}: contains none of the tests ({sets}), each as NAME/manifest.jsonl or NAME.jsonl")
     return suite
+
+
+def check_suite(folder: str | Path) -> None:
+    """Check the sizes of all sets in a folder, as `evaluate_synvita` does with each one before it measures it.
+
+    Raises:
+        UsageError: a set has another size than the public one.
+        DataError: a manifest cannot be read, or a row of it is malformed.
+    """
+    for test in TESTS:
+        found = _find_manifest(test, Path(folder))
+        if found is None:
+            continue
+        rows = read_manifest(found[1])
+        test.check_size(rows)
+        protocol = find_protocol(SIZED_SETS.get(found[0], test.protocol))
+        if test.templates:
+            protocol.check_size(len(rows), len({row.video for row in rows}))
+        else:
+            claims = [claims_of(row) for row in rows if row.captions and row.meta.get("negatives")]
+            protocol.check_size(crossed_texts(claims) or len(claims), len(claims))
 
 
 def _evaluate(

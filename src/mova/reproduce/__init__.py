@@ -1,0 +1,1 @@
+"""Reproduce published figures: convert data, train, evaluate, and compare by equal forms."""
