@@ -45,7 +45,7 @@ class Training:
     dropped: float = 0.1
     decay: float = 0.995
     width: int = 128
-    layers: int = 4
+    layers: int = 3
     guidance: float = 2.0
     sampling_steps: int = 20
 

@@ -71,12 +71,12 @@ SHOWN = 4
 class Budget:
     """Sizes of the study."""
 
-    events: int = 3000
-    held_out: int = 500
-    clips: int = 4096
+    events: int = 2500
+    held_out: int = 400
+    clips: int = 2560
     prompts: int = 96
-    reader_steps: int = 1000
-    mova_steps: int = 200
+    reader_steps: int = 600
+    mova_steps: int = 120
     training: Training = field(default_factory=Training)
 
 
