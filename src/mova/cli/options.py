@@ -46,6 +46,14 @@ TimeLimit = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the decoder, and of the model (default: all cores).")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Do the work on a Ray cluster: an address, auto (the one that runs here), or local (start one).",
+    ),
+]
 Nice = Annotated[
     int | None,
     typer.Option(min=0, max=19, help="Give way to other programs: lower the priority by this much, up to 19."),

@@ -7,6 +7,7 @@ Shape legend: T frames, d width. Times are seconds.
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mova.data.columns.items import row_clip
@@ -27,7 +29,9 @@ from mova.errors import DataError, VideoError
 from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
 from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
+from mova.models.registry import load_same
 from mova.types import Frames
+from mova.utils.cluster import Cluster, map_on_cluster
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
@@ -104,6 +108,7 @@ def write_features(
     retry: bool = False,
     time_limit: float = TIME_LIMIT,
     progress: Progress | None = None,
+    cluster: Cluster | None = None,
 ) -> FeatureReport:
     """Bring a store up to date with a manifest. A stopped run continues when it is run again.
 
@@ -118,6 +123,7 @@ def write_features(
         retry: retry files that could not be read, even if they have not changed.
         time_limit: seconds without progress after which a file counts as unreadable.
         progress: see `Progress`.
+        cluster: where files are read and encoded; None: in this process.
 
     Raises:
         IndexMismatchError: the store was made with another video tower, preprocessing or sampling; it is not changed.
@@ -137,19 +143,16 @@ def write_features(
     rows = _rows(manifest, splits)
     report = FeatureReport()
     with FeatureWriter(folder, feature_key(model, sampling, dtype)) as writer, Isolated(time_limit) as decoder:
-        run = _Run(writer, Path(manifest).resolve().parent, sampling, retry, decoder, report)
-        todo = run.plan(clips_of(rows, sentences))
-        events = prefetch(run.decode(todo), AHEAD)
-        try:
-            for done, (clip, parts) in enumerate(groupby(events, key=itemgetter(0)), start=1):
-                run.encode(model, clip, (part for _, part in parts))
-                if progress is not None:
-                    progress(clip.video, done, len(todo))
-        except BaseException:
-            decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
-            raise
-        finally:
-            events.close()
+        reader = Reader(Path(manifest).resolve().parent, sampling, decoder)
+        todo = _Plan(writer, reader.folder, retry, report).todo(clips_of(rows, sentences))
+        if cluster is None:
+            found = reader.encoded(model, todo)
+        else:
+            found = _encoded_on_cluster(model, todo, reader, cluster, time_limit)
+        for done, encoded in enumerate(found, start=1):
+            _store(encoded, writer, report)
+            if progress is not None:
+                progress(encoded.record.clip.video, done, len(todo))
     report.seconds = time.perf_counter() - began
     return report
 
@@ -162,17 +165,15 @@ def _rows(manifest: str | Path, splits: Sequence[str]) -> list[Row]:
 
 
 @dataclass
-class _Run:
-    """One call of `write_features`."""
+class _Plan:
+    """Compares clips with what the store has."""
 
     writer: FeatureWriter
     folder: Path
-    sampling: FrameRule
     retry: bool
-    decoder: Isolated
     report: FeatureReport
 
-    def plan(self, clips: Sequence[Clip]) -> list[ClipRecord]:
+    def todo(self, clips: Sequence[Clip]) -> list[ClipRecord]:
         """Return the clips that must be read, with the state of their files; count all others."""
         todo, states, hashes = [], dict[str, tuple[int, int]](), dict[str, str]()
         for clip in clips:
@@ -197,7 +198,49 @@ class _Run:
             todo.append(ClipRecord(clip, size, mtime))
         return todo
 
-    def decode(self, todo: Sequence[ClipRecord]) -> Iterator[tuple[Clip, ClipRecord | Frames]]:
+
+@dataclass(frozen=True)
+class Encoded:
+    """A clip with its vectors, or, if `record` has a cause, without.
+
+    Attributes:
+        record: the clip and its file.
+        times: (T,) seconds.
+        vectors: (T, d).
+    """
+
+    record: ClipRecord
+    times: npt.NDArray[np.float64] | None = None
+    vectors: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads and encodes clips.
+
+    Attributes:
+        folder: that of the manifest.
+        sampling: the frames to encode.
+        decoder: decodes.
+    """
+
+    folder: Path
+    sampling: FrameRule
+    decoder: Isolated
+
+    def encoded(self, model: DualEncoder, todo: Sequence[ClipRecord]) -> Iterator[Encoded]:
+        """Yield every clip with its vectors, or the cause of failure; a thread reads ahead."""
+        events = prefetch(self._decoded(todo), AHEAD)
+        try:
+            for clip, parts in groupby(events, key=itemgetter(0)):
+                yield _encode(model, clip, (part for _, part in parts))
+        except BaseException:
+            self.decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
+            raise
+        finally:
+            events.close()
+
+    def _decoded(self, todo: Sequence[ClipRecord]) -> Iterator[tuple[Clip, ClipRecord | Frames]]:
         """Yield for every clip its record and its frames, and after an error a record with the cause.
 
         Runs in the reading thread.
@@ -228,28 +271,60 @@ class _Run:
         span = {"fps": self.sampling.fps, "start": clip.start, "end": clip.end}
         return self.decoder.stream(path, **span, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
 
-    def encode(self, model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]) -> None:
-        """Encode the frames of a clip, and write its vectors or the cause of failure."""
-        record = next(parts)
-        assert isinstance(record, ClipRecord)
-        try:
-            encoded = list(model.encode_stream(_frames(record, parts)))
-            if not encoded:
-                raise VideoError(clip.video, f"there is no frame from {clip.start:g} s on; fix the clip's times")
-        except VideoError as error:
-            self.writer.fail(replace(record, cause=error.cause))
-            self.report.failed[clip.video] = error.cause
-            return
-        except MemoryError:
-            for _ in parts:  # the rest of the clip
-                pass
-            self.writer.fail(replace(record, cause=TOO_LARGE))
-            self.report.failed[clip.video] = TOO_LARGE
-            return
-        times = np.concatenate([part for part, _ in encoded])
-        self.writer.add(record, times, torch.cat([vectors for _, vectors in encoded]))
-        self.report.written += 1
-        self.report.frames += len(times)
+
+def _encode(model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]) -> Encoded:
+    """Encode the frames of a clip."""
+    record = next(parts)
+    assert isinstance(record, ClipRecord)
+    try:
+        encoded = list(model.encode_stream(_frames(record, parts)))
+        if not encoded:
+            raise VideoError(clip.video, f"there is no frame from {clip.start:g} s on; fix the clip's times")
+    except VideoError as error:
+        return Encoded(replace(record, cause=error.cause))
+    except MemoryError:
+        for _ in parts:  # the rest of the clip
+            pass
+        return Encoded(replace(record, cause=TOO_LARGE))
+    times = np.concatenate([part for part, _ in encoded])
+    return Encoded(record, times, torch.cat([vectors for _, vectors in encoded]))
+
+
+def _store(encoded: Encoded, writer: FeatureWriter, report: FeatureReport) -> None:
+    """Write the vectors of a clip, or the cause of failure."""
+    record = encoded.record
+    if encoded.times is None or encoded.vectors is None:
+        writer.fail(record)
+        report.failed[record.clip.video] = str(record.cause)
+        return
+    writer.add(record, encoded.times, encoded.vectors)
+    report.written += 1
+    report.frames += len(encoded.times)
+
+
+class _NodeReader:
+    """Reads and encodes the clips of a file on a node of a cluster."""
+
+    def __init__(self, model: str, fingerprint: str, folder: Path, sampling: FrameRule, time_limit: float) -> None:
+        self._model = load_same(model, fingerprint)
+        self._reader = Reader(folder, sampling, Isolated(time_limit))
+        atexit.register(self._reader.decoder.close)
+
+    def __call__(self, todo: Sequence[ClipRecord]) -> list[Encoded]:
+        """Return every clip with its vectors, or the cause of failure."""
+        found = self._reader.encoded(self._model, todo)
+        return [replace(one, vectors=None if one.vectors is None else one.vectors.detach().cpu()) for one in found]
+
+
+def _encoded_on_cluster(
+    model: DualEncoder, todo: Sequence[ClipRecord], reader: Reader, cluster: Cluster, time_limit: float
+) -> Iterator[Encoded]:
+    """Yield what `Reader.encoded` does, file by file in no order."""
+    files = [list(group) for _, group in groupby(todo, key=lambda record: record.clip.video)]
+    arguments = {"model": cluster.model, "fingerprint": model.fingerprint(), "folder": reader.folder}
+    arguments |= {"sampling": reader.sampling, "time_limit": time_limit}
+    for _, found in map_on_cluster(files, _NodeReader, cluster, **arguments):
+        yield from found
 
 
 def _frames(record: ClipRecord, parts: Iterator[ClipRecord | Frames]) -> Iterator[Frames]:

@@ -74,6 +74,26 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     return resolve_name(load_foreign)(name_or_path, precision=precision, device=target)
 
 
+def load_same(name: str, fingerprint: str) -> DualEncoder:
+    """Load a model on a node of a cluster, and see that it is the one that another node has under this name.
+
+    Raises:
+        ModelError: it is another one, or it cannot be loaded.
+
+    >>> load_same("mova-worlds-tiny", "another")
+    Traceback (most recent call last):
+        ...
+    mova.errors.ModelError: mova-worlds-tiny: on a node of the cluster this is another model than here ...
+    """
+    model = load(name)
+    if model.fingerprint() != fingerprint:
+        raise ModelError(
+            f"{name}: on a node of the cluster this is another model than here (its fingerprint differs); give all "
+            "nodes the same folder, or the same version of the model"
+        )
+    return model
+
+
 def configure(name_or_path: str | Path, folder: str | Path, **settings: Any) -> Path:
     """Save a model with other settings than its checkpoint has, in a folder for `load`.
 

@@ -109,18 +109,18 @@ class Index(OpenIndex):
                 frame rate, the stride or the novelty is not possible.
             MovaError: another process writes to the index.
         """
-        requested = as_list(paths)
-        settings: dict[str, Any] = {"fps": fps, "all_files": all_files, "exact": exact}
+        requested, settings = as_list(paths), dict[str, Any](fps=fps, all_files=all_files, exact=exact)
         settings |= {"stride": stride, "novelty": novelty}
         if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
             unchanged = report_unchanged(reader, requested, **settings)
             if unchanged is not None:
                 return unchanged
         with needs_packages():
-            from mova.search.ingest import cluster, plan, run
+            from mova.search.ingest import plan, run
+            from mova.utils.cluster import Cluster
 
         planned = plan.make_plan(self._store, requested, lambda: self.model, **settings)
-        nodes = None if ray is None else cluster.Cluster.of(ray, self._requested_model, self.model_name)
+        nodes = None if ray is None else Cluster.of(ray, self._requested_model, self.model_name)
         report = run.run(
             self._store, planned, progress=progress, prune=prune, time_limit=time_limit, threads=threads, cluster=nodes
         )

@@ -64,6 +64,27 @@ class Part:
         return Path(folder) / f"{stage}-{self.number}-of-{self.of}{ending}"
 
 
+@dataclass(frozen=True)
+class Batch(Part):
+    """Consecutive items: batch `number` of `of`, of `size` items each.
+
+    >>> [batch.pick("abcde") for batch in Batch.all(5, 2)]
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+
+    size: int = 1
+
+    @classmethod
+    def all(cls, count: int, size: int) -> list[Batch]:
+        """Return all batches of some number of items."""
+        of = -(-count // size)
+        return [cls(number, of, size) for number in range(1, of + 1)]
+
+    def pick(self, items: Sequence[T]) -> list[T]:
+        """Return the items of this batch, in order."""
+        return list(items[(self.number - 1) * self.size : self.number * self.size])
+
+
 def write_part(part: Part, folder: str | Path, stage: str, settings: Mapping[str, Any], content: Any) -> Path:
     """Write the result of a part.
 

@@ -19,8 +19,9 @@ from typing import Any, Protocol, runtime_checkable
 from mova.data.manifest import write_lines
 from mova.data.synthetic import RenderRequest, Synthetic
 from mova.errors import DataError, ModelError, VideoError
-from mova.text_to_video.parts import Part, read_parts, write_part
+from mova.text_to_video.parts import Batch, Part, read_parts, write_part
 from mova.types import Pixels
+from mova.utils.cluster import Cluster, map_on_cluster
 from mova.utils.file_lock import sole_writer
 from mova.utils.files import seen_from
 from mova.utils.hashing import digest
@@ -145,6 +146,59 @@ def render(
     for number in sorted(videos):
         result.add(chosen[number].row, videos[number])
     return result
+
+
+def render_on_cluster(
+    requests: Sequence[RenderRequest],
+    load: Callable[[], Generator],
+    folder: str | Path,
+    cluster: Cluster,
+    *,
+    seed: int = 0,
+    versions: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    batch: int = 1,
+) -> tuple[RenderResult, dict[str, Any]]:
+    """Do what `render` does on a cluster whose nodes all see the folder; return also what the generator is.
+
+    Args:
+        requests, folder, seed, versions, progress, batch: as for `render`.
+        load: returns the generator; called once per actor, so it can be pickled.
+        cluster: where to render.
+
+    Raises:
+        MovaError: see `mova.utils.cluster.map_on_cluster`.
+    """
+    batches = Batch.all(len(requests), batch)
+    arguments = {"load": load, "requests": list(requests), "folder": Path(folder).absolute(), "seed": seed}
+    arguments |= {"versions": versions, "batch": batch}
+    rendered: list[RenderResult] = [RenderResult() for _ in batches]
+    origin, done = dict[str, Any](), 0
+    for number, (found, identity) in map_on_cluster(batches, _NodeRenderer, cluster, **arguments):
+        rendered[number], origin = found, identity
+        done += len(batches[number].pick(requests))
+        if progress is not None:
+            progress(done, len(requests))
+    result = RenderResult(made=sum(one.made for one in rendered), kept=sum(one.kept for one in rendered))
+    for one in rendered:
+        result.failed += one.failed
+        result.untried += one.untried
+        for row, videos in one.videos.items():
+            for video in videos:
+                result.add(row, video)
+    return result, origin
+
+
+class _NodeRenderer:
+    """Renders batches of a run on a node of a cluster. Work that is repeated finds the videos that exist."""
+
+    def __init__(self, load: Callable[[], Generator], **options: Any) -> None:
+        self._generator, self._options = load(), options
+
+    def __call__(self, part: Batch) -> tuple[RenderResult, dict[str, Any]]:
+        """Return the videos of a batch, and what the generator is."""
+        result = render(generator=self._generator, part=part, **self._options)
+        return result, {"model": self._generator.name, **self._generator.identity}
 
 
 def _remove_unfinished(folder: Path, paths: Sequence[Path] | None) -> None:

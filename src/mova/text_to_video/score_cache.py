@@ -72,6 +72,9 @@ class ScoreCache:
             rows = [(video, text, model, score) for text, score in scores.items()]
             self._file.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
 
+    def __len__(self) -> int:
+        return int(self._file.execute("SELECT count(*) FROM scores").fetchone()[0])
+
     def close(self) -> None:
         """Close the file. Nothing is lost if it is never called."""
         self._file.close()

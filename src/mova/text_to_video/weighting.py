@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mova.data.manifest import Row
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
@@ -25,7 +25,9 @@ from mova.models.judges.base import FigureJudge
 from mova.models.registry import load_judge
 from mova.models.video_llm.prompt import Question
 from mova.text_to_video.parts import Part, joined, read_parts, write_part
-from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_batch
+from mova.text_to_video.score_batches import Loader, ask_here, ask_on_cluster
+from mova.text_to_video.score_cache import ScoreCache, Scorer
+from mova.utils.cluster import Cluster
 from mova.utils.hashing import digest
 from mova.video.reader import read_count
 
@@ -92,10 +94,6 @@ class FigureScorer:
             for v, part in zip(frames, scores.split(sizes), strict=True):
                 results[v] = part.view(len(texts[v]), -1).mean(dim=1).tolist()
         return results
-
-
-Loader = Callable[[], tuple[str, Scorer]]
-"""Loads a model; returns its cache key and the scorer."""
 
 
 def figure_loader(name: str, frames: int = FRAMES, question: Question | None = None, **options: Any) -> Loader:
@@ -200,8 +198,12 @@ def score_cases(
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
     batch: int = 1,
+    cluster: Cluster | None = None,
 ) -> Scored:
-    """Score n videos with both captions by every model, one model after another; see `weigh`."""
+    """Score n videos with both captions by every model, one model after another; see `weigh`.
+
+    On a cluster, whose nodes see the videos under the same paths, the models are loaded there alone.
+    """
     if not models:
         raise UsageError("an ensemble needs at least one VQA model")
     if batch < 1:
@@ -210,19 +212,20 @@ def score_cases(
     scores = np.full((len(models), len(cases), 2), np.nan)
     keys: dict[str, str] = {}
     for m, (name, load) in enumerate(models.items()):
-        keys[name], scorer = load()
-        for first in range(0, len(cases), batch):
-            numbers = [i for i in range(first, min(first + batch, len(cases))) if cases[i].video not in broken]
-            pairs = [(cases[i].video, [cases[i].negative, cases[i].positive]) for i in numbers]
-            for i, result in zip(numbers, cached_batch(pairs, keys[name], scorer, cache), strict=True):
+        pairs = {
+            i: (case.video, [case.negative, case.positive]) for i, case in enumerate(cases) if case.video not in broken
+        }
+        done = len(cases) - len(pairs)
+        asked = ask_here if cluster is None else partial(ask_on_cluster, cluster=cluster)
+        for keys[name], numbers, results in asked(pairs, load, cache, batch):
+            for i, result in zip(numbers, results, strict=True):
                 if isinstance(result, VideoError):
                     broken[cases[i].video] = result.cause
                 else:
                     scores[m, i] = result
+            done += len(numbers)
             if progress is not None:
-                progress(name, min(first + batch, len(cases)), len(cases))
-        del scorer
-        torch.cuda.empty_cache()
+                progress(name, done, len(cases))
     return Scored(keys, scores, tuple(broken.get(case.video) for case in cases))
 
 

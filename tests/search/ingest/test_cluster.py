@@ -14,7 +14,7 @@ import pytest
 from mova.errors import MovaError, NotInstalledError, UsageError
 from mova.remote import systems
 from mova.search.index import Index
-from mova.search.ingest.cluster import Cluster
+from mova.utils.cluster import Cluster
 from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder
 from tests.support.object_storage import serving

@@ -16,6 +16,7 @@ from mova.cli.options import (
     Json,
     Model,
     Nice,
+    Ray,
     Threads,
     TimeLimit,
     give_way,
@@ -33,15 +34,6 @@ Exact = Annotated[
     typer.Option(
         "--exact",
         help="Decode the frame at each sampling time, not one that costs less within a quarter of the period.",
-    ),
-]
-
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Read and encode on a Ray cluster: an address, auto (the one that runs here), or local (start one).",
     ),
 ]
 

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, say, show
-from mova.cli.options import Json
+from mova.cli.options import Json, Ray
 from mova.errors import DataError, UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -42,13 +42,17 @@ class Files:
         int | None, typer.Option(min=16, help="Shorter side in pixels of the videos of --materialize.")
     ] = None
 
+    ray: Ray = None
+
     def check(self, *manifests: Path) -> None:
         """Raise if a manifest would be overwritten by that of the files.
 
         Raises:
-            UsageError: the folder contains one of the manifests.
+            UsageError: the folder contains one of the manifests, or there is nothing that a cluster could write.
         """
         if self.materialize is None:
+            if self.ray is not None:
+                raise UsageError("--ray writes the files of --materialize FOLDER on a cluster; name one, or omit --ray")
             return
         for manifest in manifests:
             if (self.materialize / "manifest.jsonl").resolve() == manifest.resolve():
@@ -60,8 +64,11 @@ class Files:
         """Write the files, and report them under "materialised"."""
         if self.materialize is not None:
             from mova.data.expansion.materialize import materialize
+            from mova.utils.cluster import Cluster
 
-            report["materialised"] = materialize(manifest, self.materialize, short_side=self.short_side).to_json()
+            cluster = None if self.ray is None else Cluster(self.ray)
+            written = materialize(manifest, self.materialize, short_side=self.short_side, cluster=cluster)
+            report["materialised"] = written.to_json()
 
 
 def expand(

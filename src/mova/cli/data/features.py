@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import emit, file_bar, note, one_line, say
-from mova.cli.options import Fps, Json, Model, Splits, TimeLimit
+from mova.cli.options import Fps, Json, Model, Ray, Splits, TimeLimit
 
 if TYPE_CHECKING:
     from mova.features.extract import FeatureReport
@@ -47,6 +47,7 @@ def features(
     dtype: Annotated[str, typer.Option(help="Data type of a new store: float16, bfloat16 or float32.")] = "float16",
     retry: Annotated[bool, typer.Option("--retry", help="Retry files that were unreadable before.")] = False,
     time_limit: TimeLimit = None,
+    ray: Ray = None,
     json: Json = False,
 ) -> None:
     """Store frame embeddings of a manifest's videos, for training and evaluation.
@@ -56,6 +57,7 @@ def features(
     from mova.features.extract import write_features
     from mova.models.known import DEFAULT_MODEL
     from mova.models.registry import load
+    from mova.utils.cluster import Cluster
     from mova.video.limits import TIME_LIMIT
     from mova.video.reader import FrameRule
 
@@ -73,17 +75,22 @@ def features(
             retry=retry,
             time_limit=TIME_LIMIT if time_limit is None else time_limit,
             progress=progress,
+            cluster=None if ray is None else Cluster.of(ray, model, DEFAULT_MODEL),
         )
     if json:
         emit({"store": str(store), "model": encoder.name, **report.to_json()})
     else:
         _print_summary(report, store)
-        if report.written:
-            paths = f"--manifest {quote(str(manifest))} --features {quote(str(store))}"
-            named = "" if model is None else f" --model {quote(model)}"
-            note(f"next: mova eval retrieval --protocol captions {paths}{named}")
+        _suggest(report, manifest, store, model)
     if report.failed and not report.worked:
         raise typer.Exit(1)
+
+
+def _suggest(report: FeatureReport, manifest: Path, store: Path, model: str | None) -> None:
+    if report.written:
+        paths = f"--manifest {quote(str(manifest))} --features {quote(str(store))}"
+        named = "" if model is None else f" --model {quote(model)}"
+        note(f"next: mova eval retrieval --protocol captions {paths}{named}")
 
 
 def _print_summary(report: FeatureReport, store: Path) -> None:

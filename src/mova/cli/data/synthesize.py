@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from mova.cli.console import FAILURES_SHOWN, emit, note, one_line, progress_bar, say
 from mova.cli.data.shard_options import Merge, Shard, parse_shard
-from mova.cli.options import Device, Json
+from mova.cli.options import Device, Json, Ray
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def synthesize(
     batch: Annotated[int, typer.Option(min=1, help="Number of videos to render at a time.")] = 1,
     shard: Shard = None,
     merge: Merge = False,
+    ray: Ray = None,
     prompts: Annotated[
         bool,
         typer.Option("--prompts", help="Only write OUT/prompts.txt for another program, with one caption per line."),
@@ -213,6 +215,8 @@ def synthesize(
     _check(model, rendered, prompts, merge)
     if part is not None and (rendered or prompts):
         raise UsageError("--shard divides rendering; it cannot be combined with --join, --table or --prompts")
+    if ray is not None and (rendered or prompts or merge or part is not None):
+        raise UsageError("--ray renders on a cluster; omit --shard, --merge, --join, --table and --prompts")
     rows = read_manifest(manifest)
     count = 1 if rendered or prompts else per_caption
     job = Job(manifest, rows, render_requests(rows, captions, count), target)  # type: ignore[arg-type]
@@ -222,6 +226,9 @@ def synthesize(
         _join(job, rendered, model or "unnamed", json)
     elif merge:
         _merge(job, rendering, json)
+    elif ray is not None:
+        assert model is not None
+        _render_on_cluster(job, rendering, model, batch, ray, json)
     else:
         assert model is not None
         _render(job, rendering, model, batch, part, json)
@@ -294,6 +301,27 @@ def _render(job: Job, rendering: Rendering, model: str, batch: int, part: Part |
     path = save_part(result, part, job.requests, generator, job.target, rendering.seed)
     _print_rendered(job, result, path, origin, json)
     note(f"when all {part.of} shards are finished: the same command with --merge, without --model and --shard")
+
+
+def _render_on_cluster(job: Job, rendering: Rendering, model: str, batch: int, address: str, json: bool) -> None:
+    from mova.text_to_video import render
+    from mova.text_to_video.diffusers_pipeline import versions
+    from mova.utils.cluster import Cluster, for_nodes
+
+    load = partial(rendering.load, for_nodes(model), rendering.settings(), rendering.texts())
+    with progress_bar() as progress:
+        task = progress.add_task("rendering", total=len(job.requests))
+        result, origin = render.render_on_cluster(
+            job.requests,
+            load,
+            job.target,
+            Cluster(address),
+            seed=rendering.seed,
+            versions=versions(),
+            progress=lambda at, _: progress.update(task, completed=at),
+            batch=batch,
+        )
+    _print_rendered(job, result, job.write_manifest(result.videos), origin, json)
 
 
 def _merge(job: Job, rendering: Rendering, json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, one_line, say
 from mova.cli.data.shard_options import Merge, Shard, parse_shard
-from mova.cli.options import Device, DeviceMap, Json, ManifestTarget, Precision, Quantize
+from mova.cli.options import Device, DeviceMap, Json, ManifestTarget, Precision, Quantize, Ray
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def weights(
     batch: Annotated[int, typer.Option(min=1, help="Number of videos to score at a time.")] = 1,
     shard: Shard = None,
     merge: Merge = False,
+    ray: Ray = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Write a plot of the score differences by kind of misalignment (.png), with a JSON table."),
@@ -62,9 +63,7 @@ def weights(
     """
     from mova.data.manifest import read_manifest, rebased, write_manifest
 
-    part = parse_shard(shard, merge)
-    if bool(vqa) == merge:
-        raise UsageError("name at least one model with --vqa; with --merge none, because the shards have been scored")
+    part = _part(shard, merge, ray, vqa)
     path = target if target.suffix == ".jsonl" else target / "manifest.jsonl"
     rows = read_manifest(manifest)
     from mova.text_to_video import weighting
@@ -77,7 +76,7 @@ def weights(
         options = {"precision": precision, "device": device, "device_map": device_map, "quantise": quantize}
         chosen = cases if part is None else part.pick(cases)
         default = path.parent / "scores.sqlite" if part is None else part.file(path.parent, "scores", ".sqlite")
-        scored = _score(chosen, vqa or [], asked, cache or default, batch, options)
+        scored = _score(chosen, vqa or [], asked, cache or default, batch, options, ray)
         if part is not None:
             file = weighting.save_scores(scored, part, cases, path.parent, **asked)
             _print_part(file, part, scored, json)
@@ -88,6 +87,20 @@ def weights(
     _print_weights(result, path, plot, strategy, list(scored.keys), json)
 
 
+def _part(shard: str | None, merge: bool, ray: str | None, vqa: list[str] | None) -> Part | None:
+    """Return which part is scored; None for all.
+
+    Raises:
+        UsageError: options that do not fit together.
+    """
+    part = parse_shard(shard, merge)
+    if ray is not None and (merge or part is not None):
+        raise UsageError("--ray scores all videos on a cluster; omit --shard and --merge")
+    if bool(vqa) == merge:
+        raise UsageError("name at least one model with --vqa; with --merge none, because the shards have been scored")
+    return part
+
+
 def _score(
     cases: Sequence[Case],
     vqa: Sequence[str],
@@ -95,15 +108,17 @@ def _score(
     cache: Path,
     batch: int,
     options: Mapping[str, Any],
+    ray: str | None,
 ) -> Scored:
     from mova.models.video_llm.prompt import Question
     from mova.text_to_video.score_cache import ScoreCache
     from mova.text_to_video.weighting import figure_loader, score_cases
+    from mova.utils.cluster import Cluster, for_nodes
 
     question = Question.named(asked["prompt"])
-    models = {name: figure_loader(name, asked["frames"], question, **options) for name in vqa}
+    models = {name: figure_loader(for_nodes(name), asked["frames"], question, **options) for name in vqa}
     with ScoreCache(cache) as scores, file_bar("scoring", "case") as progress:
-        return score_cases(cases, models, scores, progress, batch)
+        return score_cases(cases, models, scores, progress, batch, None if ray is None else Cluster(ray))
 
 
 def _print_part(file: Path, part: Part, scored: Scored, json: bool) -> None:

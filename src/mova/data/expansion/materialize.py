@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mova.data.expansion.statistics import LeftOut
 from mova.data.manifest import Row, TimedSentence, iter_manifest, rebased, write_manifest
 from mova.data.readers.annotations import origins
 from mova.errors import UsageError, VideoError
+from mova.utils.cluster import Cluster, map_on_cluster
 from mova.video.probe import probe
 from mova.video.writer import join_clips
 
@@ -52,13 +53,16 @@ class Materialized:
         }
 
 
-def materialize(manifest: str | Path, folder: str | Path, *, short_side: int | None = None) -> Materialized:
+def materialize(
+    manifest: str | Path, folder: str | Path, *, short_side: int | None = None, cluster: Cluster | None = None
+) -> Materialized:
     """Write the videos of a manifest, and a `folder/manifest.jsonl` of them.
 
     Args:
         manifest: any manifest; rows of whole files keep their file.
         folder: folder for the videos and the new manifest, created if it does not exist.
         short_side: pixels of the shorter side to scale down to, as in `mova.video.reader.stream`.
+        cluster: where videos are written; all nodes must see the folder. None: in this process.
 
     Raises:
         UsageError: the new manifest would overwrite the one that is read.
@@ -71,6 +75,7 @@ def materialize(manifest: str | Path, folder: str | Path, *, short_side: int | N
         raise UsageError(f"{folder}: contains the input manifest, which would be overwritten; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     report = Materialized(target)
+    done = {} if cluster is None else _write_on_cluster(manifest, folder, short_side, cluster)
 
     def rows() -> Iterator[Row]:
         """Yield rows of files; rows that cannot be written are counted in `report`."""
@@ -78,10 +83,11 @@ def materialize(manifest: str | Path, folder: str | Path, *, short_side: int | N
             moved = rebased(row, manifest.parent, folder)
             if not row.parts and row.start is None:
                 yield moved
-            elif (path := _write_video(row, manifest.parent, folder, short_side, report)) is not None:
-                yield _file_row(moved, path)
             else:
-                continue
+                path = _write_video(row, _Clip.of(row, manifest.parent, folder, short_side), done, report)
+                if path is None:
+                    continue
+                yield _file_row(moved, path)
             report.rows += 1
         if not report.rows:
             raise VideoError(manifest, f"the video of no row can be read: {report.left_out.to_json()}")
@@ -90,23 +96,71 @@ def materialize(manifest: str | Path, folder: str | Path, *, short_side: int | N
     return report
 
 
-def _write_video(row: Row, source: Path, folder: Path, short_side: int | None, report: Materialized) -> Path | None:
-    """Return the file of a row's segments, writing it if it does not exist; None if a segment cannot be read."""
-    spans = [(source / part.video, part.start, part.end) for part in row.segments]
-    content = json.dumps([[str(path.resolve()), start, end] for path, start, end in spans] + [short_side])
-    path = folder / f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}{_time_suffix(row)}.mp4"
-    if path.exists():
-        report.existing += 1
-        return path
+@dataclass(frozen=True)
+class _Clip:
+    """A file to write: segments as (file, start, end), and the shorter side in pixels."""
+
+    path: Path
+    spans: tuple[tuple[Path, float, float | None], ...]
+    short_side: int | None
+
+    @classmethod
+    def of(cls, row: Row, source: Path, folder: Path, short_side: int | None) -> _Clip:
+        """Return the file of a row's segments."""
+        spans = tuple((source / part.video, part.start, part.end) for part in row.segments)
+        content = json.dumps([[str(path.resolve()), start, end] for path, start, end in spans] + [short_side])
+        name = f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}{_time_suffix(row)}.mp4"
+        return cls(folder / name, spans, short_side)
+
+
+def _write_clip(clip: _Clip) -> str | None:
+    """Write a file; return the cause if a segment cannot be read.
+
+    Raises:
+        VideoError: the file cannot be written.
+    """
     try:
-        join_clips(spans, path, short_side=short_side)
+        join_clips(clip.spans, clip.path, short_side=clip.short_side)
     except (VideoError, UsageError) as error:
-        if isinstance(error, VideoError) and error.path == str(path):
+        if isinstance(error, VideoError) and error.path == str(clip.path):
             raise
-        report.left_out.add("video cannot be read", f"{row.id}: {error}")
+        return str(error)
+    return None
+
+
+def _write_on_cluster(manifest: Path, folder: Path, short_side: int | None, cluster: Cluster) -> dict[str, str | None]:
+    """Write all files that do not exist on a cluster; return by name what `_write_clip` returned."""
+    source, target = manifest.parent.absolute(), folder.absolute()
+    rows = (row for _, row in iter_manifest(manifest) if row.parts or row.start is not None)
+    clips = (_Clip.of(row, source, target, short_side) for row in rows)
+    missing = list({clip.path.name: clip for clip in clips if not clip.path.exists()}.values())
+    return {missing[number].path.name: cause for number, cause in map_on_cluster(missing, _node_writer, cluster)}
+
+
+def _node_writer() -> Callable[[_Clip], str | None]:
+    return _write_clip
+
+
+def _write_video(row: Row, clip: _Clip, done: dict[str, str | None], report: Materialized) -> Path | None:
+    """Return the file of a row's segments, writing it if it does not exist; None if a segment cannot be read.
+
+    Args:
+        row: the row.
+        clip: its file.
+        done: results of files that a cluster has tried to write in this run; one that was written is taken out.
+        report: counts.
+    """
+    name = clip.path.name
+    if name not in done and clip.path.exists():
+        report.existing += 1
+        return clip.path
+    cause = done[name] if name in done else _write_clip(clip)
+    if cause is not None:
+        report.left_out.add("video cannot be read", f"{row.id}: {cause}")
         return None
+    done.pop(name, None)
     report.videos += 1
-    return path
+    return clip.path
 
 
 def _time_suffix(row: Row) -> str:

@@ -10,60 +10,20 @@ this version of mova, and find the model under the same name.
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from mova.errors import MovaError, NotInstalledError, UsageError
 from mova.search.ingest.file_reader import Failed, FileTask, Known, look_at_file
 from mova.search.ingest.here import changed_files
 from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Message, Settings, decode_file, pack, unpack
 from mova.search.ingest.writer import IndexWriter, Part
 from mova.search.storage.records import EXACT
-
-if TYPE_CHECKING:
-    from mova.models.encoder import DualEncoder
+from mova.utils.cluster import MOST_BLOCKS, Cluster, connected, explained
 
 BLOCK_BYTES = 64 << 20
 """Bytes of decoded frames that a worker hands on at once."""
-MOST_BLOCKS = 10_000
-"""Units of work into which the files are divided; each is repeated as a whole if its worker is lost."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where to decode and encode.
-
-    Attributes:
-        address: of a Ray cluster ("auto": the one that runs here or that RAY_ADDRESS names), or "local" to start Ray on
-            this machine for the time of the run.
-        model: the name or folder under which every node loads the model.
-
-    >>> Cluster.of("local", None, "mova-worlds-tiny")
-    Cluster(address='local', model='mova-worlds-tiny')
-    """
-
-    address: str
-    model: str
-
-    @classmethod
-    def of(cls, address: str, requested: DualEncoder | str | None, default: str) -> Cluster:
-        """Return a cluster that loads the requested model of an index, or its default.
-
-        Raises:
-            UsageError: the model is an object, which other nodes cannot load.
-        """
-        if requested is not None and not isinstance(requested, str):
-            raise UsageError("on a cluster every node loads the model: open the index with the model's name or folder")
-        name = requested or default
-        return cls(address, str(Path(name).resolve()) if Path(name).is_dir() else name)
 
 
 def read_on_cluster(
@@ -152,7 +112,7 @@ class Arrivals:
 
 def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -> Iterator[Message]:
     """Yield what the workers send, in no order."""
-    with _connected(cluster.address) as ray:
+    with connected(cluster.address) as ray:
         resources = ray.cluster_resources()
         processors, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
         share = min(1.0, processors / 2)  # one processor must serve a decoder and an encoder
@@ -172,44 +132,4 @@ def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -
         try:
             yield from map(unpack, encoded.iter_rows())
         except ray.exceptions.RayError as error:
-            raise _explained(error) from error
-
-
-def _explained(error: BaseException) -> MovaError:
-    """Return our own error that a worker raised, or one that names the failure of the cluster."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, MovaError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return MovaError(
-        f"the Ray cluster failed ({first}). Files that were finished are in the index: run this again to read the rest"
-    )
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    """Connect to a cluster, or start one on this machine; a connection that exists is used and stays."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to others
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ModuleNotFoundError as error:
-        raise NotInstalledError("--ray needs Ray, which is not installed; pip install 'mova[scale]'") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    if ray.is_initialized():
-        yield ray
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "lancedb fork support")  # the children do not use it
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        hint = "start one with `ray start --head`, or use --ray local"
-        raise UsageError(f"--ray {address}: no Ray cluster can be reached there; {hint} ({error})") from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+            raise explained(error) from error

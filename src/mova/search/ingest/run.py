@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mova.errors import UsageError
 from mova.models.precision import model_threads
-from mova.search.ingest.cluster import Cluster, read_on_cluster
+from mova.search.ingest.cluster import read_on_cluster
 from mova.search.ingest.here import read_here
 from mova.search.ingest.listing import Listing
 from mova.search.ingest.plan import IngestPlan
@@ -16,6 +16,7 @@ from mova.search.ingest.writer import IndexWriter
 from mova.search.storage.records import VideoRecord
 from mova.search.storage.sources import read_sources, write_sources
 from mova.search.storage.store import Store
+from mova.utils.cluster import Cluster
 from mova.utils.files import is_below
 from mova.video.isolated import Isolated
 from mova.video.limits import TIME_LIMIT

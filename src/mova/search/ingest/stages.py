@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import ModelError, VideoError
+from mova.errors import VideoError
 from mova.models.encoder import DualEncoder
 from mova.models.inputs.distinct import Distinct
-from mova.models.registry import load
+from mova.models.registry import load_same
 from mova.search.ingest.file_reader import (
     Begin,
     Failed,
@@ -163,13 +163,7 @@ class EncodeWindow:
 
     @cached_property
     def _model(self) -> DualEncoder:
-        model = load(self._settings.model)
-        if model.fingerprint() != self._settings.fingerprint:
-            raise ModelError(
-                f"{self._settings.model}: on a node of the cluster this is another model than here (its fingerprint "
-                "differs); give all nodes the same folder, or the same version of the model"
-            )
-        return model
+        return load_same(self._settings.model, self._settings.fingerprint)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Encode one window.

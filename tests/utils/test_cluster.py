@@ -1,0 +1,193 @@
+"""Work on a Ray cluster of two nodes: features, videos of rows, renderings and scores as in one process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mova
+from mova.data.expansion.materialize import materialize
+from mova.data.feature_store import FeatureStore
+from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.synthetic import render_requests
+from mova.errors import DataError, UsageError
+from mova.features.extract import write_features
+from mova.text_to_video.render import render, render_on_cluster
+from mova.text_to_video.score_cache import ScoreCache
+from mova.text_to_video.weighting import Case, Loader, score_cases
+from mova.utils.cluster import Cluster, map_on_cluster
+from mova.video.reader import FrameRule, read_count
+from tests.support.plain_generator import ROWS, Plain
+
+MODEL = "mova-worlds-tiny"
+os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "300")  # nodes start slowly on a busy machine
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with one processor each; this process is connected to them."""
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    from ray.cluster_utils import Cluster as Nodes
+
+    options = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False}
+    nodes = Nodes(initialize_head=True, head_node_args=options)
+    nodes.add_node(num_cpus=1, object_store_memory=200 << 20)
+    ray.init(nodes.address, log_to_driver=False)
+    yield Cluster(nodes.address, MODEL)
+    ray.shutdown()
+    nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def manifest(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of three films, one of them twice, and a clip of a file that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows = []
+    for row in read_manifest(worlds_manifest)[:3]:
+        shutil.copy(worlds_manifest.parent / row.video, folder / Path(row.video).name)
+        for number, (start, end) in enumerate([(0.0, 4.0), (2.0, 6.0)]):
+            clip = Row(f"{row.id}-{number}", Path(row.video).name, None, "train", (Caption("a"),), start, end)
+            rows.append(clip)
+    (folder / "broken.mp4").write_bytes(b"no film" * 100)
+    rows += [Row("again", rows[0].video, None, "train", (Caption("b"),), 0.0, 4.0)]
+    rows += [Row("broken", "broken.mp4", None, "train", (Caption("c"),), 0.0, 1.0)]
+    return write_manifest(folder / "manifest.jsonl", rows)
+
+
+def test_a_cluster_that_is_not_there_is_one_message(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    pytest.importorskip("ray.data")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    code, _, err = call("data", "features", manifest, tmp_path / "store", "--model", MODEL, "--ray", "auto")
+    assert (code, "--ray auto: no Ray cluster can be reached" in err) == (2, True)
+    with pytest.raises(UsageError, match="name or folder"):
+        Cluster.of("auto", mova.load(MODEL), MODEL)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("expand", "IN", "OUT", "--ops", "integrate:source,min=2"),
+        ("weights", "IN", "OUT", "--merge"),
+        ("synthesize", "IN", "OUT", "--prompts"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_cluster_without_work_for_it_is_refused(
+    words: tuple[str, ...], manifest: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    paths: dict[str, Any] = {"IN": manifest, "OUT": tmp_path / "out"}
+    code, _, err = call("data", *(paths.get(word, word) for word in words), "--ray", "auto")
+    assert (code, "--ray" in err) == (2, True), err
+
+
+def squares(wrong: int) -> Callable[[int], int]:
+    """A worker that squares numbers, and raises for one."""
+
+    def square(number: int) -> int:
+        if number == wrong:
+            raise DataError(f"{number} cannot be squared")
+        return number * number
+
+    return square
+
+
+@pytest.mark.slow
+def test_every_item_has_its_result_and_an_error_of_a_worker_is_ours(cluster: Cluster) -> None:
+    assert sorted(map_on_cluster([3, 1, 2], squares, cluster, wrong=9)) == [(0, 9), (1, 1), (2, 4)]
+    with pytest.raises(DataError, match="2 cannot be squared"):
+        list(map_on_cluster([1, 2], squares, cluster, wrong=2))
+    assert list(map_on_cluster([], squares, Cluster("nowhere"), wrong=2)) == []
+
+
+@pytest.mark.slow
+def test_features_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_path: Path) -> None:
+    model = mova.load(MODEL)
+    rule = FrameRule(fps=model.frame_rate)
+    reports = [
+        write_features(tmp_path / name, model, manifest, rule, cluster=where)
+        for name, where in (("here", None), ("there", cluster))
+    ]
+    assert reports[0].to_json() | {"seconds": 0} == reports[1].to_json() | {"seconds": 0}
+    assert list(reports[1].failed) == ["broken.mp4"]
+    here, there = (FeatureStore(tmp_path / name) for name in ("here", "there"))
+    assert here.records.keys() == there.records.keys()
+    for clip, record in here.records.items():
+        other = there.records[clip]
+        assert (record.content, record.end, record.cause) == (other.content, other.end, other.cause)
+        if record.cause is None:
+            ours, theirs = here.read(clip), there.read(clip)
+            np.testing.assert_array_equal(ours.pts, theirs.pts)
+            np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=2e-3)
+    again = write_features(tmp_path / "there", model, manifest, rule, cluster=cluster)
+    assert (again.written, again.unchanged, again.remembered) == (0, 6, 1)
+
+
+@pytest.mark.slow
+def test_videos_of_rows_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_path: Path) -> None:
+    here = materialize(manifest, tmp_path / "here", short_side=32)
+    there = materialize(manifest, tmp_path / "there", short_side=32, cluster=cluster)
+    assert (there.rows, there.videos, there.existing) == (here.rows, here.videos, here.existing) == (7, 6, 1)
+    assert there.left_out.to_json()["video cannot be read"]["count"] == 1
+    assert (tmp_path / "there" / "manifest.jsonl").read_text() == (tmp_path / "here" / "manifest.jsonl").read_text()
+    for path in (tmp_path / "here").glob("*.mp4"):
+        ours, theirs = (read_count(tmp_path / name / path.name, 5) for name in ("here", "there"))
+        np.testing.assert_array_equal(ours.pixels, theirs.pixels)
+    again = materialize(manifest, tmp_path / "there", short_side=32, cluster=cluster)
+    assert (again.videos, again.existing) == (0, 7)
+
+
+@pytest.mark.slow
+def test_renderings_are_those_of_one_process(cluster: Cluster, tmp_path: Path) -> None:
+    requests = render_requests(ROWS, "all", 2)
+    here = render(requests, Plain(), tmp_path / "here", seed=3)
+    there, origin = render_on_cluster(requests, Plain, tmp_path / "there", cluster, seed=3)
+    assert origin == {"model": "plain", "revision": "plain"}
+    assert (there.made, there.kept, sorted(there.failed)) == (here.made, here.kept, sorted(here.failed))
+    assert list(there.videos) == list(here.videos)
+    for row, videos in here.videos.items():
+        for ours, theirs in zip(videos, there.videos[row], strict=True):
+            assert ours.to_json() | {"video": Path(ours.video).name} == theirs.to_json() | {
+                "video": Path(theirs.video).name
+            }
+            assert Path(ours.video).read_bytes() == Path(theirs.video).read_bytes()
+
+
+def by_brightness(calls: Path) -> tuple[str, Callable[[Path, Sequence[str]], list[float]]]:
+    """A model without weights; it leaves a file for each video that it is asked about."""
+
+    def score(video: Path, texts: Sequence[str]) -> list[float]:
+        mean = float(read_count(video, 1).pixels.mean()) / 255
+        (calls / video.name).touch()
+        return [mean / len(text) for text in texts]
+
+    return "brightness", score
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_path: Path) -> None:
+    videos = sorted(manifest.parent.glob("*.mp4"))
+    cases = [Case(number, 0, video, "not so", f"case {number}", None) for number, video in enumerate(videos)]
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    models: dict[str, Loader] = {"one": partial(by_brightness, calls), "two": partial(by_brightness, calls)}
+    here = score_cases(cases, models, batch=2)
+    with ScoreCache(tmp_path / "scores.sqlite") as cache:
+        there = score_cases(cases, {"one": models["one"]}, cache, batch=2, cluster=cluster)
+        shutil.rmtree(calls)
+        calls.mkdir()
+        twice = score_cases(cases, models, cache, batch=2, cluster=cluster)
+    np.testing.assert_array_equal(there.scores[0], here.scores[0])
+    np.testing.assert_array_equal(twice.scores, here.scores)
+    assert there.keys == {"one": "brightness"}
+    assert [cause is None for cause in twice.broken] == [video.name != "broken.mp4" for video in videos]
+    assert list(calls.iterdir()) == []
