@@ -39,7 +39,7 @@ CLOSED = -1e4
 class Training:
     """Settings of training and sampling, equal in all arms."""
 
-    steps: int = 400
+    steps: int = 360
     batch: int = 32
     rate: float = 1.5e-3
     dropped: float = 0.1

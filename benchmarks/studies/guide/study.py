@@ -76,7 +76,7 @@ class Budget:
     clips: int = 2560
     prompts: int = 96
     reader_steps: int = 600
-    mova_steps: int = 120
+    mova_steps: int = 200
     training: Training = field(default_factory=Training)
 
 
