@@ -57,7 +57,8 @@ class Footage:
 
 
 def _unit(rows: _F32) -> _F32:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: _F32 = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:

@@ -73,7 +73,10 @@ def cell_ends(times: _Curve, duration: float, step: float | None = None) -> _F64
         >>> cell_ends([0.0, 0.5, 3.0], duration=3.5, step=0.5).tolist()
         [0.5, 1.0, 3.5]
     """
-    edges = cell_edges(times, duration)
+    return _ends(cell_edges(times, duration), step)
+
+
+def _ends(edges: _F64, step: float | None) -> _F64:
     if step is None:
         return edges[1:]
     return np.where(np.diff(edges) > LONGEST_CELL * step, edges[:-1] + step, edges[1:])
@@ -105,7 +108,8 @@ def unseen(times: _Curve, duration: float, step: float | None) -> tuple[Span, ..
     """
     if step is None:
         return ()
-    edges, ends = cell_edges(times, duration), cell_ends(times, duration, step)
+    edges = cell_edges(times, duration)
+    ends = _ends(edges, step)
     stretches = [(0.0, edges[0])] if edges[0] > (LONGEST_CELL - 1) * step else []
     stretches += [(end, after) for end, after in zip(ends, edges[1:], strict=True) if end < after]
     return tuple(Span(float(start), float(end)) for start, end in stretches)
@@ -245,14 +249,15 @@ def peaks(
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
     breaks = cell_breaks(starts, ends)
-    closed = np.concatenate([_close(part) for part in np.split(curve, breaks)])
+    closed = np.concatenate([_close(part) for part in np.split(curve, breaks)]) if len(breaks) else _close(curve)
     low = closed.min()
     if low == closed.max():
         bounds = zip([0, *breaks.tolist()], [*(breaks - 1).tolist(), len(curve) - 1], strict=True)
         parts = (_span(curve, starts, ends, first, last) for first, last in bounds)
         return tuple(part for part in parts if part is not None and part.score >= least)[:limit]
-    closed = np.insert(closed, breaks, low)
-    index = np.insert(np.arange(len(curve)), breaks, -1)  # of the frame at each value of the curve with its breaks
+    index = np.arange(len(curve))  # of the frame at each value of the curve with its breaks
+    if len(breaks):
+        closed, index = np.insert(closed, breaks, low), np.insert(index, breaks, -1)
     padded = np.concatenate([[low], closed, [low]])
     tops = _tops(padded) - 1
     covered = np.zeros(len(closed), dtype=bool)
@@ -276,7 +281,8 @@ def peaks(
 def _checked(relevance: _Curve, times: _Curve, duration: float, step: float | None) -> tuple[_F64, _F64, _F64]:
     """Return the curve as float64 (T,), and the starts and the ends (T,) of its cells."""
     curve = np.asarray(relevance, dtype=np.float64)
-    starts, ends = cell_edges(times, duration)[:-1], cell_ends(times, duration, step)
+    edges = cell_edges(times, duration)
+    starts, ends = edges[:-1], _ends(edges, step)
     if curve.shape != starts.shape:
         raise ValueError(f"relevance {curve.shape} and times ({len(starts)},) differ in length")
     if not np.all(np.isfinite(curve)):

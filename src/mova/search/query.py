@@ -49,7 +49,8 @@ GROWTH = 8
 """Factor by which the number of nearest frames grows until the answer is settled."""
 FIRST_FRAMES = 1024
 """Frames of the most promising videos that are read at first; each further batch has twice as many, up to
-`BATCH_FRAMES`."""
+`BATCH_FRAMES`. From memory-mapped files one video is read at a time: never too many, and its vectors stay in the
+cache."""
 PARAGRAPH_SPANS = 64
 """Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
 MAX_SENTENCES = 256
@@ -238,9 +239,8 @@ class _BestFirstSearch:
         bounds = self._bounds(hits, farthest, span_thresholds)
         best_first = sorted(bounds, key=lambda content: (-bounds[content], content))
         frames_of = self.store.meta.frames_of
-        for batch in growing_batches(
-            best_first, lambda content: frames_of(self.videos[content]), FIRST_FRAMES, BATCH_FRAMES
-        ):
+        first, most = (1, 1) if self.store.mapped else (FIRST_FRAMES, BATCH_FRAMES)
+        for batch in growing_batches(best_first, lambda content: frames_of(self.videos[content]), first, most):
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
             self._visit(batch, span_thresholds)
@@ -263,15 +263,19 @@ class _BestFirstSearch:
         self, hits: Sequence[tuple[list[str], _F32]], farthest: _F32, span_thresholds: _F32
     ) -> dict[str, float]:
         """Return the highest possible score of each unvisited video that may have a moment."""
-        highest: dict[str, _F64] = {}
-        for row, (contents, cosines) in enumerate(hits):
-            for content, cosine in zip(contents, cosines.tolist(), strict=True):
-                bound = highest.setdefault(content, farthest.astype(np.float64))
-                bound[row] = max(bound[row], cosine)
+        rows: dict[str, int] = {}
+        for contents, _ in hits:
+            for content in contents:
+                rows.setdefault(content, len(rows))
+        highest = np.tile(farthest.astype(np.float64), (len(rows), 1))
+        for sentence, (contents, cosines) in enumerate(hits):
+            np.maximum.at(highest[:, sentence], [rows[content] for content in contents], cosines)
+        possible = np.any(highest + MARGIN >= span_thresholds, axis=1).tolist()
+        bounds = highest.mean(axis=1).tolist()
         return {
-            content: float(bound.mean())
-            for content, bound in highest.items()
-            if content in self.videos and content not in self.visited and np.any(bound + MARGIN >= span_thresholds)
+            content: bounds[row]
+            for content, row in rows.items()
+            if possible[row] and content in self.videos and content not in self.visited
         }
 
     def _score_to_beat(self) -> float:
@@ -348,7 +352,8 @@ def find_moments(
         limit: number of moments requested; those of a paragraph are merged from more spans than that.
         step: seconds between sampled frames: no moment bridges missing frames (`mova.scoring.spans.cell_ends`).
     """
-    curves = np.stack([frames.vectors @ vector for vector in sentence_vectors])  # a matrix product waits for threads
+    # Not a matrix product: for one video, waiting for the threads of BLAS takes longer than the product.
+    curves = np.stack([np.einsum("td,d->t", frames.vectors, vector) for vector in sentence_vectors])
     limit = limit if len(curves) == 1 else max(limit, PARAGRAPH_SPANS)
     spans = [
         peak

@@ -67,6 +67,7 @@ class Snapshot:
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
     exists = True
+    mapped = True
     connection = None
     _ahead: Mapping[bytes, Bounds] = {}
     _ahead_exact: Mapping[bytes, _F32] = {}
@@ -133,7 +134,7 @@ class Snapshot:
 
     def count_frames(self) -> int:
         """Return the number of stored frames."""
-        return int(sum(stop - start for start, stop, _ in self._parts))
+        return self._live_count
 
     def require_complete(self, rows: int) -> None:
         """Raise: no other process changes a snapshot.
@@ -175,25 +176,30 @@ class Snapshot:
         Every frame is scanned, so the answer is always exact.
         """
         limit = min(limit, self.count_frames())
-        rows = self._candidates(query, limit)
-        cosines = self._cosines(rows, query)
+        rows, cosines = self._candidates(query, limit)
         near = np.argsort(-cosines, kind="stable")[:limit]
         if not np.all(np.abs(cosines[near]) < 1.1):  # NaN, too
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
         owners = np.searchsorted(self._starts, rows[near], side="right") - 1
         return [self._parts[i][2] for i in owners.tolist()], cosines[near]
 
-    def _candidates(self, query: _F32, limit: int) -> npt.NDArray[np.int64]:
-        """Return rows, in order, among which are the `limit` rows nearest to a unit vector (d,)."""
-        rows = self.count_frames()
-        if rows < CODED_ROWS or 4 * limit >= rows:
-            return self._live_rows
+    def _candidates(self, query: _F32, limit: int) -> tuple[npt.NDArray[np.int64], _F32]:
+        """Return rows among which are the `limit` rows nearest to a unit vector (d,), in order, and their cosines."""
+        count = self.count_frames()
+        if count < CODED_ROWS or 4 * limit >= count:
+            return self._live_rows, self._cosines(self._live_rows, query)
         bounds = self._bounded(query)
         near = np.sort(highest(bounds.estimate, limit))
-        least = float(self._cosines(near, query).min())
+        known = self._cosines(near, query)
+        least = float(known.min())
         if not np.isfinite(least):
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
-        return np.flatnonzero(bounds.upper >= least)
+        rows = np.flatnonzero(bounds.upper >= least)
+        places = np.searchsorted(near, rows)
+        scored = near[np.minimum(places, len(near) - 1)] == rows
+        cosines = np.empty(len(rows), np.float32)
+        cosines[scored], cosines[~scored] = known[places[scored]], self._cosines(rows[~scored], query)
+        return rows, cosines
 
     def _bounded(self, query: _F32) -> Bounds:
         """Return bounds of the cosines of all rows, without those of removed contents; kept until the next query."""
@@ -238,7 +244,7 @@ class Snapshot:
         cosines = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
-            np.matmul(widened(self.vectors[rows[part]]), query, out=cosines[part])
+            np.einsum("td,d->t", widened(self.vectors[rows[part]]), query, out=cosines[part])  # without threads of BLAS
         return cosines
 
     @cached_property
@@ -258,6 +264,10 @@ class Snapshot:
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:
         return np.array([start for start, _, _ in self._parts], dtype=np.int64)
+
+    @cached_property
+    def _live_count(self) -> int:
+        return sum(stop - start for start, stop, _ in self._parts)
 
     @cached_property
     def _live_rows(self) -> npt.NDArray[np.int64]:

@@ -27,6 +27,7 @@ class Selection:
     """
 
     exists = True
+    mapped = False
 
     def __init__(self, store: Store, records: Mapping[str, VideoRecord]) -> None:
         self._store = store
