@@ -249,7 +249,7 @@ def peaks(
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
     breaks = cell_breaks(starts, ends)
-    closed = np.concatenate([_close(part) for part in np.split(curve, breaks)]) if len(breaks) else _close(curve)
+    closed = _close(curve, breaks)
     low = closed.min()
     if low == closed.max():
         bounds = zip([0, *breaks.tolist()], [*(breaks - 1).tolist(), len(curve) - 1], strict=True)
@@ -267,8 +267,11 @@ def peaks(
             break  # no span that is left has a higher score than its top
         if covered[tops[i]]:
             continue
-        free = np.where(covered, -np.inf, closed)
-        first, last = _around(free, int(tops[i]), closed[tops[i]] - _prominence(padded, int(tops[i]) + 1) / 2)
+        first, last = _around(
+            np.where(covered, -np.inf, closed),
+            int(tops[i]),
+            closed[tops[i]] - _prominence(padded, int(tops[i]) + 1) / 2,
+        )
         covered[first : last + 1] = True
         span = _span(curve, starts, ends, int(index[first]), int(index[last]))
         if span is not None:
@@ -321,8 +324,10 @@ def runs(on: npt.NDArray[np.bool_], breaks: _I64) -> tuple[_I64, _I64]:
     return np.flatnonzero(begins), np.flatnonzero(finishes) - 1
 
 
-def _close(curve: _F64) -> _F64:
-    """Apply a grey closing over two frames: fill every inner dip of one frame to its lower neighbor."""
+def _close(curve: _F64, breaks: _I64) -> _F64:
+    """Apply a grey closing over two frames: fill every inner dip of one frame to its lower neighbor, up to breaks."""
+    if len(breaks):
+        return np.concatenate([_close(part, breaks[:0]) for part in np.split(curve, breaks)])
     pairs = np.maximum(curve[:-1], curve[1:])
     return np.minimum(np.append(curve[:1], pairs), np.append(pairs, curve[-1:]))
 
