@@ -255,9 +255,7 @@ def peaks(
         bounds = zip([0, *breaks.tolist()], [*(breaks - 1).tolist(), len(curve) - 1], strict=True)
         parts = (_span(curve, starts, ends, first, last) for first, last in bounds)
         return tuple(part for part in parts if part is not None and part.score >= least)[:limit]
-    index = np.arange(len(curve))  # of the frame at each value of the curve with its breaks
-    if len(breaks):
-        closed, index = np.insert(closed, breaks, low), np.insert(index, breaks, -1)
+    closed, index = _opened(closed, breaks, low)
     padded = np.concatenate([[low], closed, [low]])
     tops = _tops(padded) - 1
     covered = np.zeros(len(closed), dtype=bool)
@@ -267,11 +265,8 @@ def peaks(
             break  # no span that is left has a higher score than its top
         if covered[tops[i]]:
             continue
-        first, last = _around(
-            np.where(covered, -np.inf, closed),
-            int(tops[i]),
-            closed[tops[i]] - _prominence(padded, int(tops[i]) + 1) / 2,
-        )
+        free = np.where(covered, -np.inf, closed)
+        first, last = _around(free, int(tops[i]), closed[tops[i]] - _prominence(padded, int(tops[i]) + 1) / 2)
         covered[first : last + 1] = True
         span = _span(curve, starts, ends, int(index[first]), int(index[last]))
         if span is not None:
@@ -330,6 +325,12 @@ def _close(curve: _F64, breaks: _I64) -> _F64:
         return np.concatenate([_close(part, breaks[:0]) for part in np.split(curve, breaks)])
     pairs = np.maximum(curve[:-1], curve[1:])
     return np.minimum(np.append(curve[:1], pairs), np.append(pairs, curve[-1:]))
+
+
+def _opened(curve: _F64, breaks: _I64, low: float) -> tuple[_F64, _I64]:
+    """Return a curve with a lowest value at each break, and the index of the frame at each value, -1 at breaks."""
+    index = np.arange(len(curve))
+    return (np.insert(curve, breaks, low), np.insert(index, breaks, -1)) if len(breaks) else (curve, index)
 
 
 def _tops(curve: _F64) -> _I64:

@@ -67,7 +67,6 @@ class Snapshot:
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
     exists = True
-    mapped = True
     connection = None
     _ahead: Mapping[bytes, Bounds] = {}
     _ahead_exact: Mapping[bytes, _F32] = {}

@@ -27,7 +27,6 @@ class Selection:
     """
 
     exists = True
-    mapped = False
 
     def __init__(self, store: Store, records: Mapping[str, VideoRecord]) -> None:
         self._store = store

@@ -69,8 +69,6 @@ class Store:
         IndexMismatchError: (on first use) the tables have another layout, or are not an index.
     """
 
-    mapped = False  # whether reading videos one by one costs no more than together
-
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
         self.folder = local_folder(self.uri)
