@@ -67,6 +67,7 @@ def test_a_cluster_that_is_not_there_is_one_message(
 ) -> None:
     pytest.importorskip("ray.data")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # a cluster that was killed leaves its address behind
     code, _, err = call("data", "features", manifest, tmp_path / "store", "--model", MODEL, "--ray", "auto")
     assert (code, "--ray auto: no Ray cluster can be reached" in err) == (2, True)
     with pytest.raises(UsageError, match="name or folder"):
@@ -102,8 +103,7 @@ def squares(wrong: int) -> Callable[[int], int]:
 
 
 @pytest.mark.slow
-def test_every_item_has_its_result_and_an_error_of_a_worker_is_ours(cluster: Cluster) -> None:
-    assert sorted(map_on_cluster([3, 1, 2], squares, cluster, wrong=9)) == [(0, 9), (1, 1), (2, 4)]
+def test_an_error_of_a_worker_is_ours_and_no_work_needs_no_cluster(cluster: Cluster) -> None:
     with pytest.raises(DataError, match="2 cannot be squared"):
         list(map_on_cluster([1, 2], squares, cluster, wrong=2))
     assert list(map_on_cluster([], squares, Cluster("nowhere"), wrong=2)) == []
@@ -179,14 +179,14 @@ def test_scores_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_p
     cases = [Case(number, 0, video, "not so", f"case {number}", None) for number, video in enumerate(videos)]
     calls = tmp_path / "calls"
     calls.mkdir()
-    models: dict[str, Loader] = {"one": partial(by_brightness, calls), "two": partial(by_brightness, calls)}
+    models: dict[str, Loader] = {"one": partial(by_brightness, calls)}
     here = score_cases(cases, models, batch=2)
     with ScoreCache(tmp_path / "scores.sqlite") as cache:
-        there = score_cases(cases, {"one": models["one"]}, cache, batch=2, cluster=cluster)
+        there = score_cases(cases, models, cache, batch=2, cluster=cluster)
         shutil.rmtree(calls)
         calls.mkdir()
         twice = score_cases(cases, models, cache, batch=2, cluster=cluster)
-    np.testing.assert_array_equal(there.scores[0], here.scores[0])
+    np.testing.assert_array_equal(there.scores, here.scores)
     np.testing.assert_array_equal(twice.scores, here.scores)
     assert there.keys == {"one": "brightness"}
     assert [cause is None for cause in twice.broken] == [video.name != "broken.mp4" for video in videos]

@@ -129,6 +129,7 @@ def test_a_cluster_that_is_not_there_is_one_message(
 ) -> None:
     pytest.importorskip("ray.data")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # a cluster that was killed leaves its address behind
     with pytest.raises(UsageError, match="--ray auto: no Ray cluster can be reached"):
         Index(tmp_path / "index", MODEL).add(films, ray="auto")
 
