@@ -1,0 +1,197 @@
+"""Search of ten million frames: exactness, latency, disk and memory, also within 4 GiB; and the merge of shards.
+
+The vectors are those of `search_scale`. The tables are not joined and get no approximate index, which the snapshot does
+not use. Every measurement is made in a process of its own. "Within 4 GiB" counts the pages of files that the system
+keeps: a control group is limited to it, the files are dropped from the page cache before, and what does not fit is read
+from disk again for every query. It needs Linux with version 1 of control groups, and the right to make one.
+
+A hundred million frames were not indexed. They are ten such indexes, searched side by side: the latency is that of the
+slowest shard (drawn from the measured queries), plus the merge of their answers, which is measured. The network is not
+part of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import harness
+from benchmarks.speed.search_scale import DIM, LENGTH, NEAREST, Footage, K, _timed, disk, measure, recall, whole_query
+from mova.search.cold.snapshot import Snapshot
+from mova.search.cold.snapshot_writer import write_snapshot
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
+from mova.types import Moment
+
+ROWS, QUICK_ROWS = 10_000_000, 200_000
+MEMORY = 4 << 30
+VIDEOS = 100
+"""Videos per write."""
+QUERIES, FEW = 50, 5
+PART = 100_000
+"""Rows of the exact scan that are in memory at once."""
+SHARDS, DRAWS = (10, 100), 2000
+GROUP = Path("/sys/fs/cgroup/memory")
+
+
+def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
+    """Write an index without upkeep of its tables; return the seconds of tables and snapshot."""
+    store = Store(folder)
+    store.create(Meta("m", "f", DIM, 1.0))
+
+    def write() -> None:
+        for first in range(0, rows, LENGTH * VIDEOS):
+            parts, records = [], []
+            for start in range(first, min(first + LENGTH * VIDEOS, rows), LENGTH):
+                vectors = footage.frames(min(LENGTH, rows - start)).astype(np.float16)
+                name, count = f"{start:032x}", len(vectors)
+                mean = vectors.mean(axis=0, dtype=np.float32)
+                parts.append(StoredFrames(np.arange(float(count)), vectors))
+                records.append(VideoRecord(f"/v/{name}.mp4", name, 1, 1, float(count), count, mean))
+            store.append([record.content for record in records], parts)
+            store.commit(records)
+
+    tables, _ = _timed(write)
+    snapshot, _ = _timed(lambda: write_snapshot(store, folder))
+    return {"tables_seconds": tables, "snapshot_seconds": snapshot}
+
+
+def exact_scan(folder: Path, queries: np.ndarray) -> np.ndarray:
+    """Return the cosine of the last of the nearest frames for each query, by a plain product over all vectors."""
+    snapshot = Snapshot.open(folder)
+    assert snapshot is not None
+    best = np.full((len(queries), 0), 0, np.float32)
+    for first in range(0, len(snapshot.vectors), PART):
+        cosines = queries @ snapshot.vectors[first : first + PART].astype(np.float32).T
+        both = np.concatenate([best, cosines], axis=1)
+        best = np.partition(both, both.shape[1] - NEAREST, axis=1)[:, -NEAREST:]
+    return best.min(axis=1)
+
+
+@contextmanager
+def limited(folder: Path) -> Iterator[bool]:
+    """Limit this process to `MEMORY`, pages of files included, if the system permits; say whether it does."""
+    group = GROUP / f"mova-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(MEMORY))
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError:
+        yield False
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        yield True
+    finally:
+        (GROUP / "cgroup.procs").write_text(str(os.getpid()))
+        group.rmdir()
+
+
+def child(folder: str, what: str) -> None:
+    """Print the measurements of one process as JSON."""
+    place = Path(folder)
+    queries, index = np.load(place.parent / "queries.npy"), place
+    if what == "limited":
+        with limited(index) as possible:
+            print(json.dumps(_search(index, queries[: 2 * FEW]) if possible else None))
+    elif what == "tables":
+        tables = Store(index)
+        latency, answers = measure(lambda vector: whole_query(tables, vector), queries[:FEW])
+        print(json.dumps({**latency, "answers": answers}))
+    else:
+        print(json.dumps(_search(index, queries)))
+
+
+def _search(folder: Path, queries: np.ndarray) -> dict[str, Any]:
+    """Search the snapshot; return latencies, answers, and the memory of this process."""
+    before = {key: harness.resident(key) for key in ("RssAnon", "RssFile")}
+    snapshot = Snapshot.open(folder)
+    assert snapshot is not None
+    latency, answers = measure(lambda vector: whole_query(snapshot, vector), queries)
+    memory = {f"{key}_mb": harness.resident(key) - before[key] for key in before}
+    own, frames = measure(lambda vector: snapshot.nearest(vector, NEAREST)[1], queries)
+    peak = harness.resident("VmHWM") - harness.resident("RssFile")
+    least = [float(cosines.min()) for cosines in frames]
+    return {**latency, **memory, "peak_anonymous_mb": peak, "answers": answers, "nearest": own, "least": least}
+
+
+def merged(shards: list[list[Moment]], k: int) -> list[Moment]:
+    """Return the k best moments of several answers, each best first."""
+    rank: Callable[[Moment], tuple[float, str, float]] = lambda m: (-m.score, m.video, m.start)  # noqa: E731
+    return [moment for _, moment in zip(range(k), heapq.merge(*shards, key=rank), strict=False)]
+
+
+def merge_cost(report: harness.Report, rng: np.random.Generator, seconds: np.ndarray, rows: int) -> None:
+    """Measure the merge of answers, and simulate shards that are searched side by side."""
+    for count in SHARDS:
+        answers = [
+            [
+                Moment(f"/shard/{shard}/{i}.mp4", float(i), float(i + 5), float(score))
+                for i, score in enumerate(-np.sort(-rng.random(K)))
+            ]
+            for shard in range(count)
+        ]
+        cost = [_timed(lambda answers=answers: merged(answers, K))[0] for _ in range(200)]  # type: ignore[misc]
+        everything = sorted((m for answer in answers for m in answer), key=lambda m: -m.score)[:K]
+        same = float(merged(answers, K) == everything)
+        slowest = rng.choice(seconds, (DRAWS, count)).max(axis=1) + rng.choice(cost, DRAWS)
+        times = {f"p{share}_ms": 1000 * float(np.percentile(slowest, share)) for share in (50, 99)}
+        merge = {f"merge_p{share}_ms": 1000 * float(np.percentile(cost, share)) for share in (50, 99)}
+        name = f"simulated: {count} shards of {rows} frames on {count} machines"
+        report.row(name=name, **times, **merge, recall=same)
+        report.claim(f"{count} shards: the merge takes at most 5 ms (p99)", merge["merge_p99_ms"], 5.0,
+                     merge["merge_p99_ms"] <= 5.0)  # fmt: skip
+        report.claim(f"{count} shards: the merge is the sorted union", same, 1.0, same == 1)
+
+
+def main() -> None:
+    """Build, measure and simulate."""
+    args = harness.arguments(__doc__)
+    rows, rng = QUICK_ROWS if args.quick else ROWS, np.random.default_rng(args.seed)
+    report = harness.Report("search_large", seeds=[args.seed])
+    with tempfile.TemporaryDirectory() as name:
+        folder, footage = Path(name) / "index", Footage(rng)
+        built = build(folder, footage, rows)
+        queries = footage.texts(QUERIES)
+        np.save(Path(name) / "queries.npy", queries)
+        found = {
+            what: harness.in_subprocess(__spec__.name, str(folder), what) for what in ("free", "limited", "tables")
+        }
+        least, sizes = exact_scan(folder, queries), disk(folder, rows)
+    free, limit, tables = (found[what] for what in ("free", "limited", "tables"))
+    truth = [[tuple(moment) for moment in answer] for answer in tables.pop("answers")]
+    for what, one in (("", free), (" within 4 GiB", limit)):
+        if one is None:
+            report.row(name="within 4 GiB: this system does not permit a control group")
+            continue
+        ours = [[tuple(moment) for moment in answer] for answer in one.pop("answers")]
+        nearest, bounds = one.pop("nearest"), one.pop("least")
+        moments = recall(ours, truth)
+        agree = float(np.mean([own >= exact - 1e-5 for own, exact in zip(bounds, least, strict=False)]))
+        sums = (built | sizes) if not what else {}
+        report.row(name=f"mova search, {rows} frames{what}", **one, recall=moments, **sums)
+        report.row(name=f"mova, nearest {NEAREST} of {rows} frames{what}", **nearest, recall=agree)
+        report.claim(f"{rows} frames{what}: the moments are those of an exact search", moments, 1.0, moments == 1)
+        report.claim(f"{rows} frames{what}: the nearest frames are those of an exact scan", agree, 1.0, agree == 1)
+        anonymous = one["peak_anonymous_mb"]
+        report.claim(f"{rows} frames{what}: at most 4096 MB of memory that is not a file's", anonymous, 4096.0,
+                     anonymous <= 4096)  # fmt: skip
+    report.row(name=f"LanceDB, exact: the same search, {rows} frames", **tables, recall=1.0)
+    spread = np.interp(rng.random(1000), [0, 0.5, 0.95, 0.99], [free[f"p{s}_ms"] / 1000 for s in (50, 50, 95, 99)])
+    merge_cost(report, rng, spread, rows)
+    report.finish(columns=("name", "p50_ms", "p99_ms", "recall"))
+
+
+if __name__ == "__main__":
+    main()
