@@ -251,6 +251,18 @@ DATA_SETS: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "synopground": {
+        "val.jsonl": [
+            {
+                "qid": "d1-e2",
+                "paragraph_number": n,
+                "query": f"Ann {n}.",
+                "duration": 7800,
+                "relevant_windows": [[n, 600]],
+            }
+            for n in (1, 0)
+        ]
+    },
     "htm-align": {"htm_align.json": {"a": [[0, 1.0, 4.0, "hello"], [1, 10.7, 17.5, "add oil"]]}},
     "folder": {"t.csv": "video,caption,start,end,split,who\na.mp4,one,0,2.5,test,me\nb.mp4,two,,,,\n"},
     "folder lines": {"t.jsonl": [{"video": "a.mp4", "caption": "one", "id": 5, "duration": 9, "tags": ["x"]}]},

@@ -135,6 +135,31 @@ def test_youcook2_has_one_row_per_video_with_its_steps(tmp_path: Path) -> None:
         read("youcook2", tmp_path / "bad", {next(iter(file)): {"database": {"x": {**entry, "subset": "testing"}}}})
 
 
+def test_synopground_has_one_row_per_episode_with_its_paragraphs_in_order(tmp_path: Path) -> None:
+    line = {
+        "qid": "d1-e2",
+        "paragraph_number": 1,
+        "query": "She runs.",
+        "duration": 7800,
+        "relevant_windows": [[300, 600]],
+    }
+    first = {
+        **line,
+        "paragraph_number": 0,
+        "query": "Ann comes home. She sits.",
+        "relevant_windows": [[0, 90], [120, 150]],
+    }
+    other = {**line, "qid": "d1-e3", "vid": "d1_e3", "fps": 6}
+    rows = read("synopground", tmp_path, {"val.jsonl": jsonl(line, first, other)})
+    row, named = rows["d1-e2"], rows["d1_e3"]
+    assert (row.split, row.duration, texts(row)) == ("val", 2600, ["Ann comes home. She sits.", "She runs."])
+    assert [[(s.start, s.end) for s in caption.sentences] for caption in row.captions] == [[(None, None)], [(100, 200)]]
+    assert row.meta["windows"] == [[[0, 30], [40, 50]], [[100, 200]]]
+    assert (named.duration, named.captions[0].sentences[0].start) == (1300, 50)
+    with pytest.raises(DataError, match="is not within"):
+        read("synopground", tmp_path / "bad", {"val.jsonl": jsonl({**line, "relevant_windows": [[0, 7801]]})})
+
+
 def test_htm_align_keeps_the_times_of_alignable_sentences_only(tmp_path: Path) -> None:
     lines = [[0, 1.0, 4.0, "hello everyone"], [1, 10.739, 17.535, "add extra virgin olive oil"]]
     rows = read("htm-align", tmp_path, {"htm_align.json": {"-3CEg4y7mQM": lines}})

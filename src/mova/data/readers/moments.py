@@ -21,6 +21,8 @@ from mova.errors import DataError
 from mova.utils.tables import read_csv, read_json, read_jsonl, read_table
 from mova.utils.text_files import read_text
 
+SYNOPGROUND_RATE = 3.0
+"""Frames per second that SynopGround's times are counted in, where a line does not state `fps`."""
 COIN_SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 
 
@@ -126,6 +128,38 @@ def tacos(source: AnnotationSource, rows: Collector) -> None:
                 sizes = [end - first for first, end in pairwise([0, *cuts, len(starts)])]
                 meta = {"fps": fps, "paragraphs": sizes}
                 _add_queries(source, rows, split, {id: sentences}, {id: frames / fps}, meta)
+
+
+def synopground(source: AnnotationSource, rows: Collector) -> None:
+    """SynopGround (Tan et al., ACM MM 2024): one row per episode, one caption per paragraph of its synopsis, in order.
+
+    Files: `train.jsonl`, `val.jsonl`, `test.jsonl`, a line per paragraph: `qid` (drama-episode), `paragraph_number`,
+    `query`, `duration` and `relevant_windows`, counted in frames (3 per second, or `fps`); `vid` names the video if it
+    is not `qid`. Public code reads this form; the publishers' own files were not seen. A paragraph is the only sentence
+    of its caption, with times if it has exactly one window; `meta["windows"]` has all of them, in seconds.
+    """
+    names = ("qid", "paragraph_number", "query", "duration", "relevant_windows")
+    for split in ("train", "val", "test"):
+        if paths := source.split_files(split, f"{split}.jsonl"):
+            episodes: dict[str, list[tuple[float, str, Caption, list[list[float]], float]]] = {}
+            for where, entry in read_jsonl(paths[0]):
+                qid, number, query, length, listed = get_fields(where, entry, *names)
+                rate = to_number(where, entry.get("fps", SYNOPGROUND_RATE))
+                if rate <= 0:
+                    raise DataError(f"{where}: 'fps' must be positive, not {rate}")
+                text, frames = to_text(where, query), to_number(where, length)
+                windows = [[t / rate for t in _window(where, pair, frames)] for pair in to_list(where, listed)]
+                span = windows[0] if len(windows) == 1 else [None, None]
+                caption = with_location(where, Caption, text, (with_location(where, TimedSentence, text, *span),))
+                episode = to_text(where, entry.get("vid", qid))
+                found = (to_number(where, number), where, caption, windows, frames / rate)
+                episodes.setdefault(episode, []).append(found)
+            for id, paragraphs in episodes.items():
+                paragraphs.sort(key=lambda paragraph: paragraph[0])
+                captions = [caption for _, _, caption, _, _ in paragraphs]
+                meta = {"windows": [windows for _, _, _, windows, _ in paragraphs]}
+                longest = max(seconds for *_, seconds in paragraphs)
+                rows.add(paragraphs[0][1], id=id, split=split, captions=captions, duration=longest, meta=meta)
 
 
 def coin(source: AnnotationSource, rows: Collector) -> None:

@@ -109,6 +109,7 @@ DATA_SETS: dict[str, DataSet] = {
     "qvhighlights": DataSet(moments.qvhighlights, {"val": 1550, "test": 1542}, terms="annotations CC BY-NC-SA 4.0"),
     "tacos": DataSet(moments.tacos, {"train": 75, "val": 27, "test": 25}),
     "youcook2": DataSet(moments.youcook2),
+    "synopground": DataSet(moments.synopground),
     "htm-align": DataSet(
         moments.htm_align, {"test": 80}, ("videos are from HowTo100M, category Food and Entertaining",)
     ),
