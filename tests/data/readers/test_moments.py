@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mova.errors import DataError
+from mova.eval.tasks.paragraphs import paragraphs_of
 from tests.support.readers_files import jsonl, read, texts
 
 
@@ -154,7 +155,9 @@ def test_synopground_has_one_row_per_episode_with_its_paragraphs_in_order(tmp_pa
     row, named = rows["d1-e2"], rows["d1_e3"]
     assert (row.split, row.duration, texts(row)) == ("val", 2600, ["Ann comes home. She sits.", "She runs."])
     assert [[(s.start, s.end) for s in caption.sentences] for caption in row.captions] == [[(None, None)], [(100, 200)]]
-    assert row.meta["windows"] == [[[0, 30], [40, 50]], [[100, 200]]]
+    assert [[truth.windows.tolist() for truth in paragraph.truths if truth] for paragraph in paragraphs_of(row)] == [
+        [[[0, 30], [40, 50]], [[100, 200]]]
+    ]
     assert (named.duration, named.captions[0].sentences[0].start) == (1300, 50)
     with pytest.raises(DataError, match="is not within"):
         read("synopground", tmp_path / "bad", {"val.jsonl": jsonl({**line, "relevant_windows": [[0, 7801]]})})

@@ -136,7 +136,7 @@ def synopground(source: AnnotationSource, rows: Collector) -> None:
     Files: `train.jsonl`, `val.jsonl`, `test.jsonl`, a line per paragraph: `qid` (drama-episode), `paragraph_number`,
     `query`, `duration` and `relevant_windows`, counted in frames (3 per second, or `fps`); `vid` names the video if it
     is not `qid`. Public code reads this form; the publishers' own files were not seen. A paragraph is the only sentence
-    of its caption, with times if it has exactly one window; `meta["windows"]` has all of them, in seconds.
+    of its caption, with times if it has exactly one window; `meta["spans"]` has all of them by caption and sentence.
     """
     names = ("qid", "paragraph_number", "query", "duration", "relevant_windows")
     for split in ("train", "val", "test"):
@@ -157,7 +157,7 @@ def synopground(source: AnnotationSource, rows: Collector) -> None:
             for id, paragraphs in episodes.items():
                 paragraphs.sort(key=lambda paragraph: paragraph[0])
                 captions = [caption for _, _, caption, _, _ in paragraphs]
-                meta = {"windows": [windows for _, _, _, windows, _ in paragraphs]}
+                meta = {"spans": [[windows] for _, _, _, windows, _ in paragraphs]}
                 longest = max(seconds for *_, seconds in paragraphs)
                 rows.add(paragraphs[0][1], id=id, split=split, captions=captions, duration=longest, meta=meta)
 
