@@ -168,6 +168,6 @@ def test_an_arm_is_trained_rendered_and_read(tmp_path: Path) -> None:
     budget = replace(study.QUICK, events=24, held_out=12, clips=8, training=TINY)
     for name in (CUT, ORDER):
         result = study.run(name, study.Stage(0, budget, tmp_path))
-        assert np.load(tmp_path / f"{name}.npy").shape == (4, CLIP_FRAMES, SIDE, SIDE, 3)
+        assert np.load(tmp_path / f"{name}.npy").shape == (study.SHOWN, CLIP_FRAMES, SIDE, SIDE, 3)
         assert len(study.by_sentence(result)) == SENTENCES
         assert all(0 <= share <= 100 for share in study.by_sentence(result))
