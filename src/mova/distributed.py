@@ -56,6 +56,20 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     return _gather(tensor)
 
 
+def largest_of_all(number: int, device: torch.device | str = "cpu") -> int:
+    """Return the largest of the numbers of all processes; `device` is where the backend exchanges tensors.
+
+    Example:
+        >>> largest_of_all(3)
+        3
+    """
+    if world_size() == 1:
+        return number
+    value = torch.tensor(number, device=device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return int(value)
+
+
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace every gradient by its mean over processes, in place. Parameters without a gradient are skipped.
 

@@ -56,6 +56,10 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         read_scoring_form(self)
         self._frozen: list[nn.Module] = []
 
+    def get_input_embeddings(self) -> Any:
+        """Return None: a tower embeds its texts itself. Sharding (FSDP) asks."""
+        return None
+
     def _init_weights(self, module: nn.Module) -> None:
         """Do nothing: all parts initialize themselves."""
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.data.batch import TensorRecord
+from mova.distributed import largest_of_all
 from mova.errors import UsageError
 from mova.train.objectives.base import BatchT, CachedEncoder, Encoder, Objective, Tensors, VectorsT
 
@@ -27,6 +28,7 @@ def cached_backward(
     model: Encoder[BatchT, VectorsT],
     chunk: int,
     scale: float = 1.0,
+    together: bool = False,
 ) -> tuple[Tensor, Tensors]:
     """Add the gradients of a batch to the weights; return loss and parts as `objective.forward` does.
 
@@ -36,13 +38,17 @@ def cached_backward(
         model: each pair's vectors must depend on that pair alone (see `refuse_batch_statistics`).
         chunk: number of pairs encoded at a time, above 0.
         scale: factor on the gradients (one over the number of accumulated batches).
+        together: whether all processes must run the model equally often, because they share its weights (FSDP). One
+            with fewer pairs, after unreadable videos, runs its last chunk again, without an effect.
 
     Returns:
         The detached loss, not scaled, and the objective's parts.
     """
     count = batch_size(batch)
     pieces = [slice(first, min(first + chunk, count)) for first in range(0, count, chunk)]
-    if len(pieces) == 1:
+    passes = largest_of_all(len(pieces), next(model.net.parameters()).device) if together else len(pieces)
+    fillers = [pieces[-1]] * (passes - len(pieces))
+    if passes == 1:
         loss, parts = objective.forward(batch, model)
         (loss * scale).backward()
         return loss.detach(), parts
@@ -52,6 +58,8 @@ def cached_backward(
         for piece in pieces:
             states.append(_random_states(devices))
             chunks.append(model(_part(batch, piece)))
+        for piece in fillers:
+            model(_part(batch, piece))
     leaves = _joined(chunks)
     del chunks
     loss, parts = objective.forward(batch, CachedEncoder(model.net, leaves))
@@ -60,6 +68,8 @@ def cached_backward(
     for piece, state in zip(pieces, states, strict=True):
         _restore(state, devices)
         _send_back(_tensors(model(_part(batch, piece))), _tensors(leaves), piece)
+    for piece in fillers:
+        _send_back(_tensors(model(_part(batch, piece))), _tensors(leaves), None)
     _restore(after, devices)
     return loss.detach(), parts
 
@@ -144,15 +154,18 @@ def _leaf(parts: list[Tensor]) -> Tensor:
     return joined.detach().clone().requires_grad_(joined.is_floating_point())
 
 
-def _send_back(vectors: Tensors, leaves: Tensors, piece: slice) -> None:
-    """Send the cached gradient of one chunk back through its graph; that of a scalar goes with the first chunk."""
+def _send_back(vectors: Tensors, leaves: Tensors, piece: slice | None) -> None:
+    """Send the cached gradient of one chunk back through its graph; that of a scalar goes with the first chunk.
+
+    Without a piece, zeros reach the weights that a later chunk would reach.
+    """
     tensors, grads = [], []
     for key, value in vectors.items():
         cache = leaves[key].grad
-        if cache is None or not value.requires_grad or (value.ndim == 0 and piece.start > 0):
+        if cache is None or not value.requires_grad or (value.ndim == 0 and (piece is None or piece.start > 0)):
             continue
         tensors.append(value)
-        grads.append(cache if value.ndim == 0 else cache[piece])
+        grads.append(torch.zeros_like(value) if piece is None else cache if value.ndim == 0 else cache[piece])
     torch.autograd.backward(tensors, grads)
 
 

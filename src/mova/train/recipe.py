@@ -239,8 +239,12 @@ def training_settings(recipe: Recipe) -> dict[str, Any]:
     """
     if "output_dir" in recipe.training:
         raise UsageError(f"{_where(recipe, 'training')}: 'output_dir' is the folder of the run; use --out")
-    checked = check_settings(PairArguments, {"output_dir": "", **recipe.training}, _where(recipe, "training"))
-    return {name: checked[name] for name in recipe.training}
+    values = dict(recipe.training)
+    sharded = values.pop("fsdp", None)  # transformers declares a text, and takes a truth value
+    if sharded not in (None, True, False):
+        raise UsageError(f"{_where(recipe, 'training')}: 'fsdp' must be true or false, not {sharded!r}")
+    checked = check_settings(PairArguments, {"output_dir": "", **values}, _where(recipe, "training"))
+    return {name: checked[name] for name in values} | ({"fsdp": True} if sharded else {})
 
 
 def target_settings(recipe: Recipe) -> Target:

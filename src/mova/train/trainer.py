@@ -9,7 +9,9 @@ that chooses checkpoints.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import batch_size, cached_backward, refuse_batch_statistics, split_backward
 from mova.train.objectives.base import ModelEncoder, Objective
 from mova.train.param_groups import parameter_groups
+from mova.train.sharding import give_scalars_a_dimension, refuse_unsharded, take_dimension
 from mova.train.throughput import Throughput
 
 GIVE_UP = 5
@@ -112,7 +115,8 @@ class PairTrainer(Trainer):
         callbacks: as in transformers.
 
     Raises:
-        UsageError: the model does not support `cache_chunk` or checkpointing, or one process has several GPUs.
+        UsageError: the model does not support `cache_chunk` or checkpointing, one process has several GPUs, or `fsdp`
+            cannot be used.
     """
 
     args: PairArguments
@@ -141,6 +145,10 @@ class PairTrainer(Trainer):
             )
         if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} does not support it; omit it")
+        self._scalars: frozenset[str] = frozenset()
+        if args.fsdp:
+            refuse_unsharded(args, objective)
+            self._scalars = give_scalars_a_dimension(model)
         self.objective, self.training_data, self.broken = objective, training_data, broken
         self._parts: dict[str, list[Tensor]] = {}
         self._empty = 0
@@ -153,6 +161,8 @@ class PairTrainer(Trainer):
             data_collator=_Boxed(training_data.collate),
             callbacks=[*(callbacks or []), _Epochs(training_data.sampler)],
         )
+        if args.fsdp and not self.is_fsdp_enabled:
+            raise UsageError("training.fsdp: accelerate divides models among GPUs only; this run is on processors")
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """See `Trainer`; the throughput of the first log counts from here."""
@@ -179,10 +189,11 @@ class PairTrainer(Trainer):
         model.train()
         batch = self._on_device(self._prepare_inputs(inputs))
         scale = 1.0 / self.current_gradient_accumulation_steps
-        backward = split_backward if self.objective.separable else cached_backward
-        with self.accelerator.no_sync(model):
+        sharded = bool(self.args.fsdp)
+        backward = split_backward if self.objective.separable else partial(cached_backward, together=sharded)
+        with nullcontext() if sharded else self.accelerator.no_sync(model):
             loss, parts = backward(self.objective, batch, self._encoder(model), self.args.cache_chunk, scale)
-        if self.accelerator.sync_gradients:
+        if self.accelerator.sync_gradients and not sharded:
             average_gradients(self.model.parameters())
         self._record(parts)
         return loss * scale
@@ -215,7 +226,7 @@ class PairTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """See `Trainer`, which calls this in the process that saves."""
-        super()._save(output_dir, state_dict)
+        super()._save(output_dir, None if state_dict is None else take_dimension(state_dict, self._scalars))
         if self.training_data.save is not None:
             self.training_data.save(Path(output_dir or str(self.args.output_dir)))
 

@@ -87,6 +87,10 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
         self.background = background_sentences()
         self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
+    def get_input_embeddings(self) -> Any:
+        """Return None: a tower embeds its texts itself. Sharding (FSDP) asks."""
+        return None
+
     def _init_weights(self, module: nn.Module) -> None:
         """Do nothing: the backbone initializes itself, and there are no other weights."""
 
