@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import runpy
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
+import torch
+
+from mova.data.manifest import read_manifest, write_manifest
+from mova.errors import ModelError
+from mova.models.registry import load_any
+from tests.support.tiny_videollms import make_tokenizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 
@@ -22,6 +31,7 @@ def test_every_example_has_a_test() -> None:
         "align_caption.py",
         "evaluate_scores.py",
         "index_and_search.py",
+        "mplug_owl.py",
         "tour.ipynb",
         "train_tiny.py",
     ]
@@ -72,3 +82,69 @@ def test_the_notebook_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]
         matplotlib.use(backend)
     assert namespace["scores"].shape == (4, 4)
     assert "world-shaded" in capsys.readouterr().out
+
+
+OWL = """
+import torch
+from torch import nn
+
+class MplugOwlForConditionalGeneration(nn.Module):
+    # called as the authors' class is; its answer depends on the frames and on every token
+
+    def __init__(self, words):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.head, self.calls = nn.Embedding(words, 16), nn.Linear(16, words), []
+
+    @classmethod
+    def from_pretrained(cls, checkpoint, torch_dtype):
+        return cls(400).to(torch_dtype)
+
+    def forward(self, pixel_values, video_pixel_values, labels, num_images, num_videos, input_ids, non_padding_mask,
+                non_media_mask, prompt_mask):
+        assert labels is None and non_padding_mask.shape == (1, input_ids.shape[1] - 1)
+        self.calls.append((input_ids[0].tolist(), num_images.tolist(), num_videos.tolist()))
+        seen = video_pixel_values if pixel_values is None else pixel_values
+        states = self.table(input_ids.clamp_min(0)).cumsum(dim=1) / 8 + seen.mean()
+        return {"logits": self.head(states.sin())}
+"""
+
+
+def test_mplug_owl_as_a_plug_in(
+    worlds_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    with pytest.raises(ModelError, match="package mplug_owl_video cannot be imported"):
+        runpy.run_path(str(FOLDER / "mplug_owl.py"))["Owl"]("checkpoint")
+    package = tmp_path / "mplug_owl_video"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "modeling_mplug_owl.py").write_text(OWL)
+    make_tokenizer().save_pretrained(tmp_path / "checkpoint")
+    for folder in (tmp_path, FOLDER):
+        monkeypatch.syspath_prepend(folder)
+    name = f"mplug_owl:Owl={tmp_path / 'checkpoint'}"
+    row = read_manifest(worlds_manifest)[0]
+    video, texts = worlds_manifest.parent / row.video, ["a dog runs", "tea"]
+    owl = load_any(name, precision="fp32", device="cpu", max_frames=4)
+    both = owl.log_odds(video, texts)
+    assert both.tolist() == [float(owl.log_odds(owl.prepare(video), [text])[0]) for text in texts]
+    assert not torch.allclose(both[0], both[1])
+    ids, images, videos = owl.model.calls[0]
+    assert (ids.count(-2), images, videos) == (65, [0], [1])
+    text = owl.tokenizer.decode([id for id in ids if id >= 0])
+    assert text.endswith('Human: \nHuman: Does this video entail the description: "a dog runs"?\nAI: ')
+    (tail,) = owl.tails(["a dog runs"])
+    assert owl.tokenizer.decode(tail.ids[tail.description]).strip('"') == "a dog runs"
+    table = owl.figure_scores([np.zeros((40, 60, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)], texts)
+    assert table.shape == (2, 2)
+    assert owl.model.calls[-1][1:] == ([1], [0])
+    assert owl.fingerprint() != load_any(name, precision="fp32", device="cpu").fingerprint()
+    words = ("--model", name, "--device", "cpu", "--precision", "fp32", "--json")
+    code, out, err = call("score", video, "a dog runs.", *words)
+    assert code == 0, err
+    assert 0 < json.loads(out)["score"] < 1
+    claims = replace(row, video=str(video), split="test", meta={"negatives": [{"text": "tea"}]})
+    write_manifest(tmp_path / "claims.jsonl", [claims])
+    code, out, err = call("eval", "entailment", "--manifest", tmp_path / "claims.jsonl", "--model", name, "--json")
+    assert code == 0, err
+    assert json.loads(out)["settings"]["form"] == "log odds"
