@@ -131,6 +131,12 @@ def open_object(uri: str) -> BinaryIO:
     return cast(BinaryIO, ObjectFile(uri, blocks))
 
 
+def forget_opened() -> None:
+    """Drop what was read of the last objects."""
+    with _lock:
+        _opened.clear()
+
+
 def reason(error: OSError) -> str:
     """Return what a service answered, in one line, without the identification of the request."""
     text = str(error.strerror or error).strip().splitlines() or [type(error).__name__]
