@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from mova.train.recipe import load_recipe
 from mova.train.recipe_files import reproducible, shipped_recipes
 from mova.train.run import train
