@@ -35,6 +35,8 @@ CASES = {
     "train (no manifest)": ["train", "own"],
     "train (earlier stage)": ["train", "gexia-images", "--data.manifest", "m.jsonl"],
     "train (quarantine)": ["train", "own", "--data.manifest", "m.jsonl", "--data.quarantine", "none.jsonl"],
+    "models (check)": ["models", "check", "none"],
+    "models (export)": ["models", "export", "a", "out", "--video", "none.mp4"],
     "fit": ["fit", "none", "out"],
     "reproduce": ["reproduce", "none"],
     "reproduce (data)": ["reproduce", "activitynet", "--data", "none"],

@@ -45,6 +45,7 @@ class ModelFamily:
         open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
         configure: (name or folder, **settings) -> model that is saved with other settings than its checkpoint has, in
             the precision of its file; None if the family has no such settings.
+        attach: (model, folder) -> None: make use of what else is in the folder of a model that was loaded to encode.
         export_text: (model) -> `TextExport` or None; None if texts cannot be encoded without the whole model.
     """
 
@@ -59,6 +60,7 @@ class ModelFamily:
     load_foreign: str | None = None
     input_adapter: str | None = None
     open_tower: str | None = None
+    attach: str | None = None
     export_text: str | None = None
     configure: str | None = None
 

@@ -1,8 +1,9 @@
-"""`mova models`: list the known models, download one, convert a checkpoint of CLIP's first layout, change settings."""
+"""`mova models`: list the known models, download, convert or export one, change settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,13 +27,29 @@ class Settings:
     window_frames: Annotated[int | None, typer.Option(min=1, help="set: frames per window.")] = None
 
 
+@dataclass(frozen=True)
+class Export:
+    """Options of `export` and `check`."""
+
+    int8: Annotated[bool, typer.Option("--int8", help="export: weights of matrix products in 8 bits.")] = False
+    least_cosine: Annotated[
+        float,
+        typer.Option(metavar="COSINE", help="export: lowest cosine with PyTorch's vectors at which it may be used."),
+    ] = 0.999
+    video: Annotated[
+        Path | None,
+        typer.Option(help="export, check: compare on frames of this video (default: random pictures)."),
+    ] = None
+
+
 def models(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[pull NAME | convert FILE FOLDER | set NAME FOLDER]",
-            help="Download a model into the Hub's cache; convert OpenAI's, CLIP4Clip's or open_clip's file of CLIP; or "
-            "save a Qwen3-VL-Embedding with other settings.",
+            metavar="[pull NAME | convert FILE FOLDER | set NAME FOLDER | export NAME FOLDER | check FOLDER]",
+            help="Download a model into the Hub's cache; convert OpenAI's, CLIP4Clip's or open_clip's file of CLIP; "
+            "save a Qwen3-VL-Embedding with other settings; save a model with its image tower for ONNX Runtime, which "
+            "is used where it is measured to be faster; or measure that again on this processor.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="pull: download without asking.")] = False,
@@ -44,9 +61,10 @@ def models(
         str, typer.Option(help="convert: quick_gelu (OpenAI, CLIP4Clip), gelu (most of open_clip), or auto.")
     ] = "auto",
     settings: Settings = Settings(),
+    export: Export = Export(),
     json: Json = False,
 ) -> None:
-    """List the known models with license, size and use, download one, convert a file, or change settings.
+    """List the known models with license, size and use, download, convert or export one, or change settings.
 
     Any other Hub name or local folder works too.
     """
@@ -59,10 +77,15 @@ def models(
             _pull(words[1], yes, json)
         elif words[0] == "set" and len(words) == 3:
             _set(words[1], words[2], settings, json)
+        elif words[0] == "export" and len(words) == 3:
+            _export(words[1], words[2], export, json)
+        elif words[0] == "check" and len(words) == 2:
+            _check(words[1], export, json)
         else:
             raise UsageError(
-                f"mova models {' '.join(words)}: write `mova models`, `mova models pull NAME`, "
-                "`mova models convert FILE FOLDER` or `mova models set NAME FOLDER`"
+                f"mova models {' '.join(words)}: write `mova models`, `mova models pull NAME`, `mova models convert "
+                "FILE FOLDER`, `mova models set NAME FOLDER`, `mova models export NAME FOLDER` or `mova models check "
+                "FOLDER`"
             )
         return
     rows = [{"default": name == DEFAULT_MODEL, **entry.to_json()} for name, entry in MODELS.items()]
@@ -149,3 +172,60 @@ def _convert(file: str, folder: str, tokenizer: str, activation: str, json: bool
     if written.left_out:
         note(f"left out {len(written.left_out)} weights that are not of CLIP's towers, such as {written.left_out[0]}")
     say(f"{file}: converted to {written.folder}; use it as `--model {written.folder}`")
+
+
+def _export(name: str, folder: str, options: Export, json: bool) -> None:
+    """Save a model with its image tower for ONNX Runtime, and measure it here.
+
+    Raises:
+        UsageError: an option is out of range, the folder is not empty, or the model is not a two-tower model.
+        ModelError: the model cannot be found, loaded or exported.
+    """
+    from mova.errors import needs_packages
+
+    _require_video(options)
+    with needs_packages():
+        from mova.models.registry import load
+        from mova.models.two_tower.image_export import export_images
+        from mova.models.two_tower.model import TwoTower
+
+    model = load(name, precision="fp32", device="cpu")
+    if not isinstance(model, TwoTower):
+        raise UsageError(
+            f"{name}: is not a two-tower model of transformers; only the image towers of these are exported"
+        )
+    export_images(model, folder, int8=options.int8, least_cosine=options.least_cosine)
+    _check(folder, options, json)
+
+
+def _check(folder: str, options: Export, json: bool) -> None:
+    """Measure an exported image tower on this processor.
+
+    Raises:
+        UsageError: no such folder.
+        ModelError: the folder has none, or it does not belong to the weights.
+    """
+    from mova.errors import needs_packages
+
+    _require_video(options)
+    if not Path(folder).expanduser().is_dir():
+        raise UsageError(f"{folder}: no such folder; `mova models export NAME {folder}` makes one")
+    with needs_packages():
+        from mova.models.two_tower.image_export import check_images, film_pictures
+
+    pictures = None if options.video is None else film_pictures(options.video)
+    check = check_images(folder, pictures)
+    if json:
+        emit({"model": folder, **check.to_dict()})
+        return
+    say(f"PyTorch: {check.torch_rate:g} frames per second, ONNX Runtime: {check.onnx_rate:g}")
+    say(f"cosine of their vectors: lowest {check.lowest:.6f}, mean {check.mean:.6f}")
+    verdict = "is used" if check.used else "is not used: it is not faster, or its vectors differ too much"
+    say(f"{folder}: the exported image tower {verdict} on this processor; use the model as `--model {folder}`")
+
+
+def _require_video(options: Export) -> None:
+    from mova.video.limits import check_file
+
+    if options.video is not None:
+        check_file(options.video)  # a missing file is reported before a model is loaded

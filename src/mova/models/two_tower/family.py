@@ -9,6 +9,7 @@ TWO_TOWER = ModelFamily(
     build="mova.models.two_tower.build:TwoTowerBuild",
     input_adapter="mova.models.two_tower.inputs:input_adapter",
     open_tower="mova.models.two_tower.tower_access:open_tower",
+    attach="mova.models.two_tower.model:attach_image_tower",
     export_text="mova.models.two_tower.text_export:export_text",
     model_type="mova-two-tower",
     is_backbone=True,

@@ -9,12 +9,14 @@ Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared widt
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mova.models.two_tower.checkpoint_encoder import CheckpointEncoder
+from mova.models.two_tower.image_tower import DOCUMENT_NAME, ImageTower, usable_image_tower
 from mova.types import Frames
 
 FRAME_BATCH = 64
@@ -31,6 +33,9 @@ class TwoTower(CheckpointEncoder):
     >>> model.encode_video("film.mp4").frames.shape, model.encode_text("a dog").pooled.shape
     (torch.Size([10, 24]), torch.Size([1, 24]))
     """
+
+    image_tower: ImageTower | None = None
+    """An exported image tower, which `encode_frames` uses as long as no weight changes."""
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Encode normalized pixels: (T, 3, h, w) -> (T, d) float32; gradients flow."""
@@ -112,10 +117,21 @@ class TwoTower(CheckpointEncoder):
         """Encode frames of any size, each on its own: (T, d), float32."""
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
+        tower = self.image_tower
+        if tower is not None and tower.version == self.weights_version():
+            return torch.cat([tower(pixels) for pixels in self._batches(frames, torch.float32)])
         return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
 
     def image_batches(self, frames: Frames) -> Iterator[Tensor]:
         """Yield the image tower's input for consecutive frames, (T, 3, h, w), in batches."""
+        return self._batches(frames, self.compute_dtype)
+
+    def _batches(self, frames: Frames, dtype: torch.dtype) -> Iterator[Tensor]:
         for start in range(0, len(frames), FRAME_BATCH):
-            batch = frames.pixels[start : start + FRAME_BATCH]
-            yield self.image_rule.apply(batch, self.device, self.compute_dtype)
+            yield self.image_rule.apply(frames.pixels[start : start + FRAME_BATCH], self.device, dtype)
+
+
+def attach_image_tower(model: TwoTower, folder: Path) -> None:
+    """Let a model on a CPU use the exported image tower of the folder that it was loaded from, if it may be used."""
+    if model.device.type == "cpu" and (folder / DOCUMENT_NAME).is_file():
+        model.image_tower = usable_image_tower(folder, model.fingerprint(), model.weights_version())
