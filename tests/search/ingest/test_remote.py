@@ -96,6 +96,27 @@ def test_rows_and_answers_are_those_of_local_files_and_name_the_uri(folder: str,
     assert alike[0].video == f"{folder}/b c%2.mp4"
 
 
+def test_the_service_finds_moments_like_one_of_an_object(folder: str, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    from fastapi.testclient import TestClient
+
+    from mova.serve.app import build
+    from mova.serve.library.catalog import video_id
+    from mova.serve.settings import Settings
+
+    Index(tmp_path / "index", ColourEncoder()).add(folder)
+    settings = Settings(str(tmp_path / "index"), state=tmp_path / "state")
+    request: dict[str, Any] = {"like": {"video": video_id(f"{folder}/a.mp4"), "time": 1.0}}
+    with TestClient(build(settings, ColourEncoder()), base_url="http://localhost:8765") as client:
+        answer = client.post("/api/v1/search", json={"query": "", **request})
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        other = f"/api/v1/videos/{found['results'][0]['video']['id']}"
+        strip = client.get(f"{other}/relevance", params={"like": request["like"]["video"], "t": 1.0}).json()
+    assert found["results"][0]["video"]["name"] == "b c%2.mp4"
+    assert max(strip["values"]) == pytest.approx(1.0, abs=0.01)
+
+
 def test_a_run_reads_new_and_changed_objects_and_drops_those_that_are_gone(
     bucket: Bucket, films: Path, tmp_path: Path
 ) -> None:

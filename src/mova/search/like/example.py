@@ -114,7 +114,7 @@ def encode_example(model: DualEncoder, example: Example, rate: float) -> _F32:
         return _nearest(model.encode_video(path, rate), 0.0)
     duration = probe(path).duration
     if example.time > duration:
-        raise UsageError(f"{example.path}: is {duration:.1f} s long, so that it shows nothing at {example.time:g} s")
+        raise UsageError(f"{path}: is {duration:.1f} s long, so that it shows nothing at {example.time:g} s")
     around = model.window.seconds(rate) + model.context / rate
     start = max(0.0, min(example.time, duration - 1 / rate) - around)
     with torch.inference_mode():

@@ -16,6 +16,7 @@ from mova.search.like.example import Example, encode_example, stored_vector
 from mova.search.query import Query, query_sentences, search
 from mova.search.storage.records import VideoRecord
 from mova.types import Moment
+from mova.utils.files import resolved
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -113,7 +114,7 @@ def _without_itself(
     A moment ends where the next begins, which has the frame at that time; the end of a video is in its last moment.
     """
     records = store.records()
-    own = own or records.get(str(example.path.resolve()))
+    own = own or records.get(resolved(example.place))
 
     def contains(moment: Moment, content: str, duration: float) -> bool:
         """Return whether a moment holds the time of the example."""
