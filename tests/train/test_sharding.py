@@ -68,6 +68,8 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
     out = Path(folder, f"run{world}")
     made = recipe(Path(source), Path(manifest), **({"fsdp": True} if world > 1 else {}))
     model = train(made, out)
+    half = {"bf16": True, "max_steps": 1, "save_strategy": "no", "cache_chunk": 0}
+    train(recipe(Path(source), Path(manifest), **half, **({"fsdp": True} if world > 1 else {})), out / "half")
     if world > 1:
         kinds = {type(weight).__name__ for weight in model.parameters()}
         assert kinds == {"DTensor"}, kinds
@@ -100,12 +102,15 @@ def test_a_sharded_run_equals_one_process(device: str, worlds_manifest: Path, ti
     if GPUS:
         run(1, str(tiny_clip), str(manifest), str(tmp_path), device)
     else:
-        train(recipe(tiny_clip, manifest), tmp_path / "run1")
+        for folder, how in (("run1", {}), ("run1/half", {"bf16": True, "max_steps": 1, "cache_chunk": 0})):
+            train(recipe(tiny_clip, manifest, **how), tmp_path / folder)
     run(2, str(tiny_clip), str(manifest), str(tmp_path), device)
-    alone, sharded, cut = (
+    alone, sharded, cut, half, sharded_half = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
-        for name in ("run1", "run2", "cut")
+        for name in ("run1", "run2", "cut", "run1/half", "run2/half")
     )
+    assert sharded_half[0]["loss"] == pytest.approx(half[0]["loss"], rel=1e-3)
+    assert half[0]["loss"] != alone[0]["loss"]
     assert any("broken" in line for line in sharded), "one process has fewer chunks than the other"
     for first, second in zip(alone[:2], sharded[:2], strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-5)

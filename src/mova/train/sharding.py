@@ -9,9 +9,11 @@ are trained, and lose it when they are saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
+from accelerate.utils.operations import convert_to_fp32
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
@@ -67,3 +69,17 @@ def take_dimension(weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[
     """
     scalars = set(names)
     return {name: value.reshape(()) if name in scalars else value for name, value in weights.items()}
+
+
+def in_mixed_precision(model: nn.Module, device: torch.device) -> Callable[..., Any]:
+    """Return a function that runs a sharded model in bf16 with weights in float32, and returns float32.
+
+    Processes that hold whole models run in this way, too (accelerate wraps them). FSDP's own mixed precision would cast
+    the weights, also for heads that work on vectors in float32.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return convert_to_fp32(model(*args, **kwargs))
+
+    return run

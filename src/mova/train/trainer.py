@@ -28,7 +28,7 @@ from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import batch_size, cached_backward, refuse_batch_statistics, split_backward
 from mova.train.objectives.base import ModelEncoder, Objective
 from mova.train.param_groups import parameter_groups
-from mova.train.sharding import give_scalars_a_dimension, refuse_unsharded, take_dimension
+from mova.train.sharding import give_scalars_a_dimension, in_mixed_precision, refuse_unsharded, take_dimension
 from mova.train.throughput import Throughput
 
 GIVE_UP = 5
@@ -163,6 +163,8 @@ class PairTrainer(Trainer):
         )
         if args.fsdp and not self.is_fsdp_enabled:
             raise UsageError("training.fsdp: accelerate divides models among GPUs only; this run is on processors")
+        if args.fsdp:
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None  # see `in_mixed_precision`
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """See `Trainer`; the throughput of the first log counts from here."""
@@ -259,7 +261,9 @@ class PairTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
     def _encoder(self, model: nn.Module) -> ModelEncoder[Any, Any]:
-        return ModelEncoder(model, self.model, self.training_data.encode)
+        sharded = self.args.fsdp and self.args.bf16
+        run = in_mixed_precision(model, self.args.device) if sharded else model
+        return ModelEncoder(run, self.model, self.training_data.encode)
 
     def _on_device(self, inputs: dict[str, Any]) -> Any:
         """Move a batch to the trainer's device. Trainer itself moves dictionaries, but no other types."""

@@ -48,11 +48,11 @@ class Encoder(Protocol[BatchT_contra, VectorsT_co]):
 class ModelEncoder(Generic[BatchT, VectorsT]):
     """An `Encoder` that runs the model."""
 
-    module: nn.Module
+    module: Callable[..., Any]
     """The model that is called; it may be wrapped (DistributedDataParallel, autocast)."""
     net: nn.Module
     """See `Encoder`."""
-    encode: Callable[[nn.Module, BatchT], VectorsT]
+    encode: Callable[[Any, BatchT], VectorsT]
     """(module, batch) -> vectors."""
 
     def __call__(self, batch: BatchT) -> VectorsT:
