@@ -14,6 +14,7 @@ from mova.models.known import MODELS
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/mova/models/natural/weights/README.md"
 JUDGING = ROOT / "docs/guides/judging.md"
+GUIDED = ROOT / "docs/research/guided-generation.md"
 SEARCH = ROOT / "docs/reference/search.md"
 MEASUREMENTS = ROOT / "docs/reference/measurements.md"
 SIZES = (10, 30, 100, 400, 1000, 3000, 10_000)
@@ -215,3 +216,10 @@ def test_the_page_quotes_the_study_of_ten_minute_videos() -> None:
         cells_of_row = [*(float(cell) for cell in recalls.split(" / ")), *map(float, others)]
         keys = ("t2v", "v2t", "group", "least uncovered", "most uncovered")
         assert cells_of_row == [pytest.approx(row[key], abs=0.051) for key in keys], (videos, form)
+
+
+@pytest.mark.parametrize("name", ["cut", "stretched", "MoVA, whole text", "MoVA, subsets", "stretched, in order"])
+def test_the_page_quotes_the_study_of_guided_generation(name: str) -> None:
+    measured = rows("guide")[name]
+    keys = [*(f"sentence {k}" for k in (1, 2, 3)), "all", "lowest", "highest", "place", "color", "shape", "motion"]
+    assert cells(GUIDED, name) == [f"{measured[key]:.1f}" for key in keys]
