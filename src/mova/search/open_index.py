@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mova.errors import UsageError, needs_packages
 from mova.search import query
 from mova.search.cold.snapshot import Snapshot
-from mova.search.cold.state import has_tables, same_model
+from mova.search.cold.state import has_tables, same_model, tower_folder
 from mova.search.cold.text_tower import TextTower
 from mova.search.evidence import Background, background_of
 from mova.search.narrow.filter import Filter
@@ -163,10 +163,10 @@ class OpenIndex:
 
     def _text_tower(self, text: str, order: Order, meta: Meta) -> TextTower | None:
         """Return the exported text tower if it can answer: the sentences of a paragraph are aligned by the model."""
-        if "model" in self.__dict__ or self._folder is None or not same_model(self._requested_model, meta.model):
+        if "model" in self.__dict__ or not same_model(self._requested_model, meta.model):
             return None
         if order != "no" and query.has_passages(text):
             return None
         if self._tower is None or self._tower.document["fingerprint"] != meta.fingerprint:
-            self._tower = TextTower.open(self._folder, meta)
+            self._tower = TextTower.open(tower_folder(self._folder, meta.fingerprint), meta)
         return self._tower

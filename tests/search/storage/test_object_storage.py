@@ -16,6 +16,7 @@ import pytest
 from mova.errors import MovaError
 from mova.search.index import Index
 from mova.search.storage.store import Store
+from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder, write_colours
 from tests.support.object_storage import serving
 
@@ -35,11 +36,12 @@ Index(sys.argv[1], ColourEncoder()).add([sys.argv[2]], progress=die)
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of an empty bucket; the variables of its server are set."""
     with serving("films") as variables, pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield "s3://films"
 
 
@@ -141,6 +143,19 @@ def test_a_second_writer_loses_nothing_once_the_run_is_repeated(bucket: str, fil
     Index(uri, ColourEncoder()).add([films])
     Index(tmp_path / "index", ColourEncoder()).add([films])
     assert_same(uri, tmp_path / "index")
+
+
+def test_a_search_needs_the_model_only_until_its_text_tower_is_in_the_cache(bucket: str, tmp_path: Path) -> None:
+    write_worlds(tmp_path, 2, 10, "flat", 3, size=48)
+    Index(f"{bucket}/tower", "mova-worlds-tiny").add(tmp_path)
+    index, loaded = Index(f"{bucket}/tower"), Index(f"{bucket}/tower")
+    assert not index.needs_model("a red star")
+    found = index.search("a red star", k=2)
+    assert "model" not in vars(index)
+    assert loaded.model.name == "mova-worlds-tiny"
+    expected = loaded.search("a red star", k=2)
+    assert [(m.video, m.start, m.end) for m in found] == [(m.video, m.start, m.end) for m in expected]
+    np.testing.assert_allclose([m.score for m in found], [m.score for m in expected], atol=1e-4)
 
 
 def test_the_commands_take_a_uri(bucket: str, films: Path, call: Callable[..., tuple[int, str, str]]) -> None:

@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING
 
 from mova.errors import MovaError
 from mova.search.cold.snapshot_writer import is_current, write_snapshot
-from mova.search.cold.state import read_signed, tables_state
+from mova.search.cold.state import read_signed, tables_state, tower_folder
 from mova.search.cold.text_tower import FOLDER, NAME, is_settled, refusal
+from mova.utils.file_lock import sole_writer
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
-    from mova.search.storage.records import Meta
     from mova.search.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
 
 def refresh(store: Store, model: DualEncoder | None) -> None:
-    """Write the snapshot and the text tower of a local index, if they are not those of its present state.
+    """Write the snapshot and the text tower of an index, if they are not those of its present state.
 
+    A remote index has no snapshot; its text tower is in the user's cache (`mova.search.cold.state.tower_folder`).
     If another process writes to the index, it does this when it has finished. A full disk is only a warning.
 
     Args:
         store: the index.
         model: the model that it was made with, if it is loaded; without it the text tower stays as it is.
     """
-    folder = store.folder
-    if folder is None or not store.exists:
+    if not store.exists or (store.folder is None and model is None):
         return
+    folder = tower_folder(store.folder, store.meta.fingerprint)
     try:
-        if _is_current(folder, store.meta, with_tower=model is not None):
+        if _is_current(store, folder, with_tower=model is not None):
             return
-        with store.lock():
-            write_snapshot(store, folder)
+        with store.lock() if store.folder is not None else sole_writer(folder):
+            if store.folder is not None:
+                write_snapshot(store, folder)
             if model is not None:
                 from mova.search.cold.tower_writer import write_text_tower
 
@@ -56,13 +58,14 @@ def refresh(store: Store, model: DualEncoder | None) -> None:
         )
 
 
-def _is_current(folder: Path, meta: Meta, *, with_tower: bool) -> bool:
+def _is_current(store: Store, folder: Path, *, with_tower: bool) -> bool:
     """Return whether nothing has to be written: a search that finds this does not wait for a writer, nor delay one."""
-    state = tables_state(folder)
-    if state is None or not is_current(folder, state):
-        return False
+    if store.folder is not None:
+        state = tables_state(folder)
+        if state is None or not is_current(folder, state):
+            return False
     if not with_tower:
         return True
     document = read_signed(folder / FOLDER / NAME)
-    reason = refusal(folder / FOLDER, document, meta)
+    reason = refusal(folder / FOLDER, document, store.meta)
     return reason is None or is_settled(document, reason)

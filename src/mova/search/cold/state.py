@@ -20,6 +20,19 @@ def discard_snapshot(folder: Path) -> None:
     (folder / SNAPSHOT_FOLDER / SNAPSHOT_NAME).unlink(missing_ok=True)
 
 
+def tower_folder(folder: Path | None, fingerprint: str) -> Path:
+    """Return where the text tower of an index is: in its folder, or in the user's cache if it has none.
+
+    Args:
+        folder: of a local index; None for a remote one.
+        fingerprint: of its model.
+    """
+    if folder is not None:
+        return folder
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(cache) / "mova" / "remote" / hashlib.blake2b(fingerprint.encode(), digest_size=8).hexdigest()
+
+
 def has_tables(folder: Path) -> bool:
     """Return whether there can be an index in a folder; nothing is opened."""
     return any((folder / name).exists() for name in (*(f"{table}.lance" for table in TABLES), CHECKSUMS))
