@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.errors import MovaError, UsageError
+from mova.remote.objects import uri_of
 from mova.search.index import Index
 from mova.search.ingest.report import IngestReport, Progress
 from mova.utils.files import is_below
@@ -42,14 +43,18 @@ def watch(
             process writes to the index, or a drive was removed); default: it is raised.
 
     Raises:
-        UsageError: watchfiles is not installed, the index does not exist, or none of its folders can be found.
+        UsageError: watchfiles is not installed, the index does not exist, or none of its folders can be found here.
     """
     try:
         import watchfiles
     except ImportError as cause:
         raise UsageError("watching folders needs watchfiles: pip install 'mova[watch]'") from cause
 
-    roots = [root.path for root in index.roots()]
+    roots = [root.path for root in index.roots() if uri_of(root.path) is None]
+    if not roots:
+        raise UsageError(
+            f"{index.uri}: has no folder on this machine to watch; object storage is read by `mova update`"
+        )
     ticks: Iterator[Any] = watchfiles.watch(
         *roots,
         watch_filter=_Videos(watchfiles.DefaultFilter(), index.folder),

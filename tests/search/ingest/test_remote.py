@@ -15,6 +15,7 @@ from mova.search.export import export_clips
 from mova.search.index import Index
 from mova.search.like.example import Example
 from mova.search.narrow.filter import Filter
+from mova.search.watch import watch
 from mova.video.isolated import Isolated
 from mova.video.probe import probe
 from tests.support.fakes import ColourEncoder, write_colours
@@ -138,6 +139,8 @@ def test_a_run_reads_new_and_changed_objects_and_drops_those_that_are_gone(
     with pytest.raises(UsageError, match="no longer contains any video"):
         Index(tmp_path / "index", ColourEncoder()).add("s3://films/some", all_files=True)
     assert index.status().missing == ()
+    with pytest.raises(UsageError, match="no folder on this machine to watch"):
+        next(watch(index))
 
 
 def test_patterns_and_manifests_name_videos(bucket: Bucket, films: Path, folder: str, tmp_path: Path) -> None:
