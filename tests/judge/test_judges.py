@@ -101,6 +101,7 @@ def test_best_of_several_and_generators_over_shared_prompts() -> None:
     report = judge_all(Fixed(), [Request(name, Path(name), prompt, generator) for generator, prompt, name in rows])
     assert {prompt: request.video for prompt, request in report.best().items()} == {"p": "z9", "q": "y5"}
     assert report.generators()["b"].value == pytest.approx((0.8 + 0.5) / 2)  # the two videos of p count as one
+    assert report.prompts() == {"a": 2, "b": 2, "c": 1}
     gains = report.comparisons()
     assert set(gains) == {("a", "b")}  # c shares no prompt
     assert gains["a", "b"].value == pytest.approx(0.65 - 0.3)

@@ -132,6 +132,10 @@ class JudgeReport:
         """Return the mean score of each generator over its prompts, with a bootstrap interval over prompts."""
         return {name: bootstrap(list(scores.values())) for name, scores in self._by_generator().items()}
 
+    def prompts(self) -> dict[str, int]:
+        """Return the number of prompts of each generator; a single one has no interval."""
+        return {name: len(scores) for name, scores in self._by_generator().items()}
+
     def comparisons(self) -> dict[tuple[str, str], Interval]:
         """Return for each two generators the second's mean minus the first's, over the prompts of both.
 

@@ -73,8 +73,10 @@ def _summary(report: JudgeReport) -> str:
     parts = []
     generators = sorted(report.generators().items(), key=lambda row: -row[1].value)
     if generators:
+        prompts = report.prompts()
         rows = "".join(
-            f"<tr><td>{escape(name)}<td>{interval.value:.0%}<td>{interval.low:.0%} to {interval.high:.0%}"
+            f"<tr><td>{escape(name)}<td>{interval.value:.0%}<td>"
+            + (f"{interval.low:.0%} to {interval.high:.0%}" if prompts[name] > 1 else "one prompt")
             for name, interval in generators
         )
         parts.append(_table("Generators", ("generator", "score", "95 % interval"), rows))
@@ -85,7 +87,10 @@ def _summary(report: JudgeReport) -> str:
     )
     if differences:
         parts.append(_table("Differences, same prompts", ("pair", "points", "95 % interval"), differences))
-    best = "".join(f"<tr><td>{escape(p)}<td>{escape(r.video)}" for p, r in report.best().items())
+    best = "".join(
+        f'<tr><td><span class=prompt title="{escape(prompt)}">{escape(prompt)}</span><td>{escape(rated.video)}'
+        for prompt, rated in report.best().items()
+    )
     if best:
         parts.append(_table("Best video of each prompt", ("prompt", "video"), best))
     broken = "".join(f"<tr><td>{escape(video)}<td>{escape(cause)}" for video, cause in report.broken)

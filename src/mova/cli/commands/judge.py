@@ -231,8 +231,10 @@ def _print_report(report: JudgeReport, count: int) -> None:
         faults = str(len(verdict.order_faults))
         table.add_row(f"{verdict.score:.0%}", *counts, faults, Text(one_line(request.video)))
     show(table)
+    prompts = report.prompts()
     for name, mean in report.generators().items():
-        say(f"{one_line(name)}: {mean.value:.1%} (95 % interval {mean.low:.1%} to {mean.high:.1%})")
+        interval = f"95 % interval {mean.low:.1%} to {mean.high:.1%}" if prompts[name] > 1 else "one prompt"
+        say(f"{one_line(name)}: {mean.value:.1%} ({interval})")
     for (first, second), gain in report.comparisons().items():
         points = f"{100 * gain.value:+.1f} points, 95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
         say(f"{one_line(second)} minus {one_line(first)}, same prompts: {points}")
