@@ -100,3 +100,16 @@ def export_text(model: Any) -> TextExport | None:
     if family is None or family.export_text is None:
         return None
     return resolve_name(family.export_text)(model)
+
+
+def export_images(model: Any, folder: str | Path, **options: Any) -> None:
+    """Save a model in single precision with its image tower exported; see the function of its family.
+
+    Raises:
+        UsageError: its family has none.
+    """
+    family = family_of(model)
+    if family is None or family.export_images is None:
+        able = ", ".join(known.title for known in FAMILIES.values() if known.export_images is not None)
+        raise UsageError(f"{model.name}: its image tower cannot be exported; that of a {able} can")
+    resolve_name(family.export_images)(model, folder, **options)

@@ -46,6 +46,7 @@ class ModelFamily:
         configure: (name or folder, **settings) -> model that is saved with other settings than its checkpoint has, in
             the precision of its file; None if the family has no such settings.
         attach: (model, folder) -> None: make use of what else is in the folder of a model that was loaded to encode.
+        export_images: (model, folder, **options) -> None: save it with its image tower exported; None if it cannot be.
         export_text: (model) -> `TextExport` or None; None if texts cannot be encoded without the whole model.
     """
 
@@ -61,6 +62,7 @@ class ModelFamily:
     input_adapter: str | None = None
     open_tower: str | None = None
     attach: str | None = None
+    export_images: str | None = None
     export_text: str | None = None
     configure: str | None = None
 

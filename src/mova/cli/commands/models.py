@@ -178,22 +178,17 @@ def _export(name: str, folder: str, options: Export, json: bool) -> None:
     """Save a model with its image tower for ONNX Runtime, and measure it here.
 
     Raises:
-        UsageError: an option is out of range, the folder is not empty, or the model is not a two-tower model.
+        UsageError: an option is out of range, the folder is not empty, or the family of the model cannot be exported.
         ModelError: the model cannot be found, loaded or exported.
     """
     from mova.errors import needs_packages
 
     _require_video(options)
     with needs_packages():
+        from mova.models.families import export_images
         from mova.models.registry import load
-        from mova.models.two_tower.image_export import export_images
-        from mova.models.two_tower.model import TwoTower
 
     model = load(name, precision="fp32", device="cpu")
-    if not isinstance(model, TwoTower):
-        raise UsageError(
-            f"{name}: is not a two-tower model of transformers; only the image towers of these are exported"
-        )
     export_images(model, folder, int8=options.int8, least_cosine=options.least_cosine)
     _check(folder, options, json)
 

@@ -10,6 +10,7 @@ TWO_TOWER = ModelFamily(
     input_adapter="mova.models.two_tower.inputs:input_adapter",
     open_tower="mova.models.two_tower.tower_access:open_tower",
     attach="mova.models.two_tower.model:attach_image_tower",
+    export_images="mova.models.two_tower.image_export:export_images",
     export_text="mova.models.two_tower.text_export:export_text",
     model_type="mova-two-tower",
     is_backbone=True,
