@@ -27,7 +27,6 @@ from mova.eval.tasks.video_llm import open_llm_split
 from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.build import SCORER
 from mova.models.video_llm.explanation import explained_tail
-from mova.models.video_llm.model import VideoLLM
 from mova.models.video_llm.prompt import Tail, Visual
 from mova.text.common_subsequence import common_subsequence_mask
 from mova.train.callbacks import BrokenVideos
@@ -249,6 +248,6 @@ def _check_texts(llm: EntailmentModel, dataset: TripletVideos, explained: bool) 
         try:
             llm.tails([triplet.positive, triplet.negative.text])
             if explained and triplet.negative.explanation is not None:
-                explained_tail(cast(VideoLLM, llm), triplet.negative.text, triplet.negative.explanation)
+                explained_tail(cast(Any, llm), triplet.negative.text, triplet.negative.explanation)
         except UsageError as error:
             raise DataError(f"{dataset.manifest}: row {triplet.row.id!r}: {error}") from error
