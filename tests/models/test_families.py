@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -26,6 +27,7 @@ def folder_of(family: ModelFamily) -> Path:
     return PACKAGE.joinpath(*family.model.partition(":")[0].split(".")[1:-1])
 
 
+@cache
 def named(path: Path) -> set[str]:
     """Names that the code of a file uses, imports inside functions and for types included; strings do not count."""
     names: set[str] = set()
