@@ -26,10 +26,21 @@ import numpy as np
 from lancedb.index import BTree
 
 from benchmarks.common import harness
-from benchmarks.speed.search_scale import DIM, LENGTH, NEAREST, Footage, K, _timed, disk, measure, recall, whole_query
+from benchmarks.speed.search_scale import (
+    DIM,
+    NEAREST,
+    Footage,
+    K,
+    _timed,
+    disk,
+    measure,
+    recall,
+    whole_query,
+    write_frames,
+)
 from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.snapshot_writer import write_snapshot
-from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.records import Meta
 from mova.search.storage.store import Store
 from mova.types import Moment
 
@@ -50,16 +61,8 @@ def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
     store.create(Meta("m", "f", DIM, 1.0))
 
     def write() -> None:
-        for first in range(0, rows, LENGTH * VIDEOS):
-            parts, records = [], []
-            for start in range(first, min(first + LENGTH * VIDEOS, rows), LENGTH):
-                vectors = footage.frames(min(LENGTH, rows - start)).astype(np.float16)
-                name, count = f"{start:032x}", len(vectors)
-                mean = vectors.mean(axis=0, dtype=np.float32)
-                parts.append(StoredFrames(np.arange(float(count)), vectors))
-                records.append(VideoRecord(f"/v/{name}.mp4", name, 1, 1, float(count), count, mean))
-            store.append([record.content for record in records], parts)
-            store.commit(records)
+        for _ in write_frames(store, footage, rows, VIDEOS):
+            pass
         store.connection.open_table("frames").create_index("video", config=BTree(), name="video_idx")
 
     tables, _ = _timed(write)

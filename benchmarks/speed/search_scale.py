@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,21 @@ def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
     """Write an index of a size as `mova index` does; return seconds of the tables' upkeep and of the snapshot."""
     store = Store(folder)
     store.create(Meta("m", "f", DIM, 1.0))
-    per_write = LENGTH * VIDEOS
     tidying = 0.0
-    for write, first in enumerate(range(0, rows, per_write)):
+    for write, _ in enumerate(write_frames(store, footage, rows)):
+        if write % TIDY_EVERY == TIDY_EVERY - 1:
+            tidying += _timed(store.tidy)[0]
+    tidying += _timed(lambda: store.tidy(last=True))[0]
+    snapshot, _ = _timed(lambda: write_snapshot(store, folder))
+    return {"tidy_seconds": tidying, "snapshot_seconds": snapshot}
+
+
+def write_frames(store: Store, footage: Footage, rows: int, videos: int = VIDEOS) -> Iterator[int]:
+    """Append videos to an index until it has a number of frames; yield their number after each write."""
+    for first in range(0, rows, LENGTH * videos):
         parts, records = [], []
-        for start in range(first, min(first + per_write, rows), LENGTH):
+        last = min(first + LENGTH * videos, rows)
+        for start in range(first, last, LENGTH):
             vectors = footage.frames(min(LENGTH, rows - start)).astype(np.float16)
             name, count = f"{start:032x}", len(vectors)
             mean = vectors.mean(axis=0, dtype=np.float32)
@@ -77,11 +87,7 @@ def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
             records.append(VideoRecord(f"/v/{name}.mp4", name, 1, 1, float(count), count, mean))
         store.append([record.content for record in records], parts)
         store.commit(records)
-        if write % TIDY_EVERY == TIDY_EVERY - 1:
-            tidying += _timed(store.tidy)[0]
-    tidying += _timed(lambda: store.tidy(last=True))[0]
-    snapshot, _ = _timed(lambda: write_snapshot(store, folder))
-    return {"tidy_seconds": tidying, "snapshot_seconds": snapshot}
+        yield last
 
 
 def disk(folder: Path, rows: int) -> dict[str, float]:

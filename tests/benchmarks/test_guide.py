@@ -116,8 +116,8 @@ def test_the_cut_tower_drops_what_the_stretched_one_reads(clips: Clips) -> None:
     table = cut.text_tower.positions[0]
     torch.testing.assert_close(stretched.text_tower.positions[0, :KEPT], table[:KEPT])
     torch.testing.assert_close(stretched.text_tower.positions[0, KEPT::4], table[KEPT:])
-    other = replace(clips, sentences=[[told[0], told[1], "Finally, a heart."] for told in clips.sentences])
-    assert min(len(told[0].split()) + len(told[1].split()) for told in clips.sentences) >= LIMIT
+    other = replace(clips, sentences=[[prompt[0], prompt[1], "Finally, a heart."] for prompt in clips.sentences])
+    assert min(len(prompt[0].split()) + len(prompt[1].split()) for prompt in clips.sentences) >= LIMIT
     torch.testing.assert_close(read_texts(cut, clips), read_texts(cut, other))
     assert read_texts(cut, clips)[1].sum(dim=1).tolist() == [LIMIT] * len(clips.prompts)
     states, others = read_texts(stretched, clips)[0], read_texts(stretched, other)[0]
@@ -127,8 +127,8 @@ def test_the_cut_tower_drops_what_the_stretched_one_reads(clips: Clips) -> None:
 def test_frames_in_order_read_their_sentence_alone(clips: Clips) -> None:
     model = tower()
     read = conditions(read_texts(model, clips), clips, in_order(len(clips.prompts)))
-    for told, opened, sentence in zip(clips.sentences, read.opened, sentence_of_words(clips), strict=True):
-        lengths = [len(model.tokenizer(text)["input_ids"]) for text in told]
+    for prompt, opened, sentence in zip(clips.sentences, read.opened, sentence_of_words(clips), strict=True):
+        lengths = [len(model.tokenizer(text)["input_ids"]) for text in prompt]
         assert opened.sum(dim=1).tolist() == [length for length in lengths for _ in range(2)]
         assert int(opened[:2].any(dim=0).nonzero().max()) == lengths[0] - 1
         assert sentence[: sum(lengths)].tolist() == [k for k in range(SENTENCES) for _ in range(lengths[k])]

@@ -1,4 +1,4 @@
-"""FSDP2 with two processes equals one process; on processors accelerate is told to treat them as GPUs."""
+"""FSDP2 with two processes equals one process; accelerate is made to treat processors as GPUs."""
 
 from __future__ import annotations
 

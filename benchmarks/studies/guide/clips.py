@@ -1,7 +1,7 @@
 """Clips of three events with one sentence each, small enough that a diffusion model learns them on one core.
 
 A clip is three events of two frames. An event is one large object with a shape, a color, a place and a direction, each
-one of four values, and its sentence mentions all of them. Sentences are told in order, with the connectives of Worlds.
+one of four values, and its sentence mentions all of them. Sentences are in order of time, with connectives of Worlds.
 The same frames exist twice: small for the generator, and at the size of the encoder with their neighbors in time.
 
 Shape legend: E events of a pool, F frames per event, N clips, K sentences per clip, T = K F frames per clip, s side.
@@ -120,10 +120,10 @@ def draw_clips(rng: np.random.Generator, pool: Pool, count: int) -> Clips:
         chosen = rng.integers(len(pool.facts), size=SENTENCES)
         if len({tuple(row) for row in pool.facts[chosen].tolist()}) < SENTENCES:
             continue
-        told = [tell(pool.facts[i], position, rng) for i, position in zip(chosen, POSITIONS, strict=True)]
-        if len(words(" ".join(told))) <= MOST_WORDS:
+        prompt = [tell(pool.facts[i], position, rng) for i, position in zip(chosen, POSITIONS, strict=True)]
+        if len(words(" ".join(prompt))) <= MOST_WORDS:
             events.append(chosen)
-            sentences.append(told)
+            sentences.append(prompt)
     return Clips(np.array(events), sentences)
 
 

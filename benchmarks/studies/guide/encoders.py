@@ -91,7 +91,7 @@ class TrainingClips(Dataset[dict[str, Tensor]]):
         if index >= self.steps:
             raise IndexError(index)
         clips = draw_clips(np.random.default_rng([self.seed, index]), self.pool, BATCH)
-        units = [self._ids(told) for told in clips.sentences]
+        units = [self._ids(prompt) for prompt in clips.sentences]
         most = max(rows.shape[1] for rows in units)
         unit_ids = torch.stack([F.pad(rows, (0, most - rows.shape[1])) for rows in units])
         input_ids = self._ids(clips.prompts)
@@ -135,7 +135,7 @@ def read_texts(model: WorldsTiny, clips: Clips) -> tuple[Tensor, Tensor]:
 
 def sentence_of_words(clips: Clips) -> Tensor:
     """Return the sentence that each word of a prompt belongs to, (N, L); words past the end count to the last one."""
-    lengths = torch.tensor([[len(words(sentence)) for sentence in told] for told in clips.sentences])
+    lengths = torch.tensor([[len(words(sentence)) for sentence in prompt] for prompt in clips.sentences])
     ends = lengths.cumsum(dim=1)[:, None, :-1]
     return (torch.arange(MOST_WORDS)[None, :, None] >= ends).sum(dim=2)
 
@@ -151,7 +151,7 @@ def mask_weights(model: Mova, pool: Pool, clips: Clips) -> Tensor:
     stacks = torch.from_numpy(pool.stacks).flatten(0, 1)
     vectors = torch.cat([model.backbone.image_features(part) for part in stacks.split(256)])
     frames = vectors.view(len(pool.facts), FRAMES, -1)[torch.from_numpy(clips.events)].flatten(1, 2)
-    flat = model.encode_text([sentence for told in clips.sentences for sentence in told]).pooled
+    flat = model.encode_text([sentence for prompt in clips.sentences for sentence in prompt]).pooled
     units = flat.view(len(clips.events), SENTENCES, -1)
     return torch.stack([model.unit_weights(*pair)[:, :-1] for pair in zip(frames, units, strict=True)])
 

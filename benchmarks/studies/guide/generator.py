@@ -166,8 +166,8 @@ def train_generator(
         rows = torch.randint(len(clips), (training.batch,))
         text, clean = conditions.pick(rows), clips[rows]
         noise, levels = torch.randn_like(clean), torch.randint(1000, (training.batch,))
-        told = torch.rand(training.batch) >= training.dropped
-        text = Conditions(text.tokens, text.opened & told[:, None, None])
+        with_text = torch.rand(training.batch) >= training.dropped
+        text = Conditions(text.tokens, text.opened & with_text[:, None, None])
         loss = F.mse_loss(net(schedule.add_noise(clean, noise, levels), levels, text), clean)
         optimizer.zero_grad()
         loss.backward()

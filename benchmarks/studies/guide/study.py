@@ -149,7 +149,7 @@ class Stage:
 
 
 def faithful(reader: Reader, pixels: Pixels, pool: Pool, clips: Clips) -> dict[str, Any]:
-    """Read clips (N, T, s, s, 3): percent of factors that are as told, (K, factors), and of whole sentences, (K,)."""
+    """Read clips (N, T, s, s, 3): percent of factors as in the prompt, (K, factors), and of whole sentences, (K,)."""
     count = len(clips.events)
     seen = read(reader, pixels.reshape(count * SENTENCES, FRAMES, SIDE, SIDE, 3)).reshape(count, SENTENCES, -1)
     right = seen == pool.facts[clips.events]
@@ -161,7 +161,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
     test, (train_clips, prompts) = stage.pools[1], stage.clips
     began = time.process_time()
     selected = stage.weights.argmax(dim=2)
-    lengths = np.array([[len(words(sentence)) for sentence in told] for told in prompts.sentences])
+    lengths = np.array([[len(words(sentence)) for sentence in prompt] for prompt in prompts.sentences])
     ends = lengths.cumsum(axis=1)
     kept = (np.minimum(ends, LIMIT) - np.minimum(ends - lengths, LIMIT)) / lengths
     return {
@@ -178,10 +178,12 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
 def run(name: str, stage: Stage) -> dict[str, Any]:
     """Train the generator of an arm, render the prompts, and read the clips."""
     began = time.process_time()
-    told, asked = stage.conditions(ARMS[name])
+    train_texts, test_texts = stage.conditions(ARMS[name])
     losses: list[float] = []
-    net = train_generator(stage.frames, told, stage.budget.training, stage.seed, lambda _, loss: losses.append(loss))
-    pixels = sample(net, asked, stage.budget.training, stage.seed).numpy()
+    net = train_generator(
+        stage.frames, train_texts, stage.budget.training, stage.seed, lambda _, loss: losses.append(loss)
+    )
+    pixels = sample(net, test_texts, stage.budget.training, stage.seed).numpy()
     stage.folder.mkdir(parents=True, exist_ok=True)
     np.save(stage.folder / f"{name}.npy", pixels[:SHOWN])
     return {
@@ -273,7 +275,7 @@ def plot(report: harness.Report, pictures: Mapping[str, Pixels], prompts: Sequen
         axis.bar(places, [row[f"sentence {k + 1}"] for k in range(SENTENCES)], width, label=row["name"])
     axis.axhline(CHANCE, color="black", linestyle=":", label="guess")
     axis.set_xticks(range(SENTENCES), [f"sentence {k + 1}" for k in range(SENTENCES)])
-    axis.set(ylabel="factors as told, percent", ylim=(0, 104))
+    axis.set(ylabel="factors as the prompt says, percent", ylim=(0, 104))
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

@@ -138,12 +138,14 @@ class _Arrow:
         self._system = system
 
     def status(self, path: str) -> Status | None:
+        """Return the state of an object; None for a folder."""
         info = self._system.get_file_info(path)
         if info.type.name == "NotFound":
             raise FileNotFoundError(2, "no such object")
         return _state(info) if info.is_file else None
 
     def walk(self, path: str) -> Iterator[tuple[str, Status]]:
+        """Yield the objects below a folder."""
         from pyarrow.fs import FileSelector
 
         for info in self._system.get_file_info(FileSelector(path, recursive=True)):
@@ -151,6 +153,7 @@ class _Arrow:
                 yield info.path, _state(info)
 
     def open(self, path: str) -> tuple[int, str, Callable[[int, int], bytes]]:
+        """Return size and version of an object, and a function that reads `count` bytes from `start`."""
         file = self._system.open_input_file(path)
         stated = {str(name).lower(): value for name, value in (file.metadata() or {}).items()}
         version = stated.get("etag") or stated.get("last-modified") or b""
@@ -164,15 +167,18 @@ class _Fsspec:
         self._system = system
 
     def status(self, path: str) -> Status | None:
+        """Return the state of an object; None for a folder."""
         return self._state(path, self._system.info(path))
 
     def walk(self, path: str) -> Iterator[tuple[str, Status]]:
+        """Yield the objects below a folder."""
         for name, info in self._system.find(path, detail=True).items():
             state = self._state(name, info)
             if state is not None:
                 yield str(name).lstrip("/"), state
 
     def open(self, path: str) -> tuple[int, str, Callable[[int, int], bytes]]:
+        """Return size and version of an object, and a function that reads `count` bytes from `start`."""
         info = self._system.info(path)
         version = str(info.get("ETag") or info.get("etag") or f"{path} {self._modified(path)}")
         return int(info["size"]), version, lambda start, count: self._system.cat_file(path, start, start + count)

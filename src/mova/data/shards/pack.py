@@ -117,6 +117,7 @@ def _lines(manifest: Path, packed: Packed, writer: _Writer, progress: Callable[[
     base, paths = manifest.resolve().parent, dict[Path, str]()
 
     def place(row: Row, video: str) -> str:
+        """Return the path in the shards of a video, which is packed when it is first named."""
         file = base / video
         if file not in paths:
             content = file.read_bytes()
@@ -163,6 +164,7 @@ class _TarWriter:
         self._name = ""
 
     def add(self, row: Row, suffix: str, content: bytes) -> str:
+        """Write a video, and return its path in the folder."""
         if self._tar is None:
             self._name = f"shard-{self.shards:06}{TAR}"
             path = self._open.enter_context(replacing(self.folder / self._name))
@@ -207,6 +209,7 @@ class _LanceWriter:
         self._rows = self._size = 0
 
     def add(self, row: Row, suffix: str, content: bytes) -> str:
+        """Write a video, and return its path in the folder."""
         self._waiting.append((row.id, content))
         self._rows, self._size = self._rows + 1, self._size + len(content)
         if len(self._waiting) >= ROWS or self._size >= BYTES:

@@ -129,6 +129,7 @@ def bert_embedder(model: str = DEFAULT_BERT, layer: int | None = None) -> Embed:
         raise UsageError(f"{Path(model).name}: has layers 0 to {layers}, not {chosen}")
 
     def embed(text: str) -> npt.NDArray[np.floating]:
+        """Return the states of the tokens of a text, without special ones, (L, d)."""
         made = tokenizer(
             text.strip(),
             return_tensors="pt",

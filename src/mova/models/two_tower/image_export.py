@@ -32,6 +32,8 @@ LEAST_GAIN = 1.05
 PICTURES, SIDE = 16, 256
 """Number and side in pixels of the pictures that towers are compared on."""
 BATCH, ROUNDS = 8, 5
+MOST_BYTES = 2_000_000_000
+"""Largest weights of an image tower in single precision: a file of ONNX is at most 2 GiB."""
 QUANTIZED = ["MatMul", "Gemm"]
 """Operations that int8 replaces. Convolutions stay: there is one, and it reads the pixels."""
 
@@ -77,11 +79,14 @@ def export_images(
         raise UsageError(f"{target}: exists and is not an empty folder; choose another name")
     if model.image_rule.resize == "patches":
         raise ModelError(f"{model.name}: takes pictures of several shapes, so that its image tower cannot be exported")
-    model.save_pretrained(target)
+    if 4 * sum(weight.numel() for weight in model.video_parameters()) > MOST_BYTES:
+        raise ModelError(f"{model.name}: its image tower has more than 2 GB, which one file of ONNX cannot hold")
+    target.mkdir(parents=True, exist_ok=True)
     exact = target / MODEL_NAME
     _write(model, exact)
     if int8:
         _quantize(exact)
+    model.save_pretrained(target)
     written = {"fingerprint": model.fingerprint(), "hash": content_hash(exact), "int8": int8}
     _write_document(target, {**written, "least_cosine": least_cosine, "checks": {}})
 

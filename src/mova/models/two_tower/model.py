@@ -118,7 +118,7 @@ class TwoTower(CheckpointEncoder):
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
         tower = self.image_tower
-        if tower is not None and tower.version == self.weights_version():
+        if tower is not None and self.device.type == "cpu" and tower.version == self.weights_version():
             return torch.cat([tower(pixels) for pixels in self._batches(frames, torch.float32)])
         return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
 

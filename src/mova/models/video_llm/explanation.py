@@ -88,11 +88,11 @@ def answer_and_explain(
         hidden = [*(keep or [None] * len(tails)), None]
         read = [*((len(tail) - 1,) for tail in tails), tuple(places)]
         logits = packed_logits(llm.model, video, [*tails, explained], read, keep=hidden, run=run)
-        odds, told = llm.read_odds(logits[: len(tails)]), logits[len(tails) :]
+        odds, answer_logits = llm.read_odds(logits[: len(tails)]), logits[len(tails) :]
     else:
         odds = llm.packed_log_odds(video, tails, keep=keep, run=run)
-        told = packed_logits(llm.model, video, [explained], [tuple(places)], run=run)
-    return odds, F.cross_entropy(told.float(), explained.ids[answer].to(told.device))
+        answer_logits = packed_logits(llm.model, video, [explained], [tuple(places)], run=run)
+    return odds, F.cross_entropy(answer_logits.float(), explained.ids[answer].to(answer_logits.device))
 
 
 @torch.inference_mode()

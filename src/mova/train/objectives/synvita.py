@@ -83,10 +83,10 @@ class Synvita(Objective[Tensors, Tensors]):
         true, false = log_odds.detach()[:, 0].unbind(dim=1)
         logged = {"weight": weights, "shown": (weights > 0).float(), "above": (true > false).float()}
         if self.explanation:
-            told = vectors["explanation"]
-            parts["explanation"] = explanation_loss(told, batch.get("shares"))
+            explained_loss = vectors["explanation"]
+            parts["explanation"] = explanation_loss(explained_loss, batch.get("shares"))
             loss = loss + self.explanation * parts["explanation"]
-            logged["explained"] = (told.detach() > 0).float()
+            logged["explained"] = (explained_loss.detach() > 0).float()
         return loss, parts | {name: value.mean() for name, value in logged.items()}
 
 
@@ -100,7 +100,7 @@ def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, T
     """
     log_odds: list[Tensor] = []
     common: list[Tensor] = []
-    told: list[Tensor] = []
+    explained_loss: list[Tensor] = []
     explanations = batch.get("explained", [None] * len(batch["tails"]))
     for real, synthetic, tails, keep, explained in zip(
         batch["real"], batch["synthetic"], batch["tails"], batch["keep"], explanations, strict=True
@@ -110,11 +110,11 @@ def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, T
         kept = [None, None, *keep] if masked else None
         if explained is None:
             rows = [llm.packed_log_odds(real, prompts, keep=kept, run=module)]
-            told.append(torch.zeros_like(rows[0][0]))
+            explained_loss.append(torch.zeros_like(rows[0][0]))
         else:
             odds, loss = answer_and_explain(llm, real, prompts, explained, keep=kept, run=module)
             rows = [odds]
-            told.append(loss)
+            explained_loss.append(loss)
         if synthetic is None:
             rows.append(torch.zeros_like(rows[0]))
         else:
@@ -126,5 +126,5 @@ def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, T
     if any(keep is not None for keep in batch["keep"]):
         vectors["common"] = torch.stack(common)
     if "explained" in batch:
-        vectors["explanation"] = torch.stack(told)
+        vectors["explanation"] = torch.stack(explained_loss)
     return vectors
