@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mova.distributed import average_gradients, gather_with_gradient, rank, world_size
 from mova.losses.contrastive import symmetric_nce
+from tests.support.ports import free_port
 
 ROWS = (3, 5)
 """Rows of each process: they differ."""
@@ -69,9 +69,7 @@ def work(number: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     folder: Path = tmp_path_factory.mktemp("gloo")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(work, args=(port, str(folder)), nprocs=2)
     return torch.load(folder / "found.pt")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from mova.train.run import train
 from mova.train.sources.base import RunContext
 from mova.train.trainer import PairArguments
 from tests.support.pair_batches import unread_batch
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +209,7 @@ def test_two_processes_train_as_one_even_if_images_have_no_iteration(
     sgd = {"optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant", "dataloader_drop_last": True}
     recipe = changed(small, data=data, training={**sgd, "max_steps": 2, "learning_rate": 1e-2})
     single = train(changed(recipe, training={"per_device_train_batch_size": 4}), tmp_path / "one")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     half = changed(recipe, training={"per_device_train_batch_size": 2})
     torch.multiprocessing.spawn(one_of_two, args=(port, half, str(tmp_path)), nprocs=2)
     assert_equal_weights(single, load(tmp_path / "0", precision="fp32", device="cpu"), 1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ pytest.importorskip("peft")
 from mova.data.manifest import Row, read_manifest, write_manifest
 from mova.train.recipe import Recipe
 from mova.train.run import train
+from tests.support.ports import free_port
 from tests.support.tiny_videollms import build
 
 GPUS = torch.cuda.device_count()
@@ -54,9 +54,7 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
 
 
 def run(world: int, *arguments: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(one_of, args=(world, port, *arguments), nprocs=world)
 
 

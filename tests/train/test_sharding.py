@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from mova.errors import UsageError
 from mova.models.registry import load
 from mova.train.recipe import Recipe
 from mova.train.run import train
+from tests.support.ports import free_port
 from tests.support.small_recipes import TRAINING
 
 GPUS = torch.cuda.device_count()
@@ -82,9 +82,7 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
 
 
 def run(world: int, *arguments: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(one_of, args=(world, port, *arguments), nprocs=world)
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from mova.train.recipe import Recipe, load_recipe
 from mova.train.recipe_files import reproducible, shipped_recipes
 from mova.train.run import newest_checkpoint, train
 from mova.worlds.batches import vocabulary
+from tests.support.ports import free_port
 from tests.support.small_recipes import TRAINING
 
 PAIR_RECIPES = sorted(name for name in shipped_recipes() if load_recipe(name).data["kind"] == "manifest")
@@ -141,9 +141,7 @@ def test_two_processes_end_with_the_weights_of_one_with_the_whole_batch(
     sgd = {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0, "use_cpu": True, "global_batch": 6}
     alone = train(changed(small, training=sgd), tmp_path / "alone")
     shared = changed(small, training={**sgd, "cache_chunk": chunk})
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(one_of_two, args=(port, shared, tmp_path / "shared"), nprocs=2)
     assert_equal_weights(alone, load(tmp_path / "shared", precision="fp32", device="cpu"), 1e-6)
 
