@@ -15,5 +15,5 @@ def free_port() -> int:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        if port % WORKERS == worker:
+        if port // 2 % WORKERS == worker:  # Linux prefers odd ports
             return port
