@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
     from mova.search.second_stage.reranker import Reranker
+    from mova.search.shards.index import ShardedIndex
     from mova.types import Frames, Moment, Span, Timeline
 
 _PUBLIC = {
     "load": "mova.models.registry",
     "Index": "mova.search.index",
+    "ShardedIndex": "mova.search.shards.index",
     "Answer": "mova.search.narrow.answer",
     "Filter": "mova.search.narrow.filter",
     "Trim": "mova.search.narrow.trim",
@@ -82,6 +84,7 @@ __all__ = [
     "Report",
     "Reranker",
     "Row",
+    "ShardedIndex",
     "Span",
     "TextEmbedding",
     "Timeline",

@@ -18,7 +18,7 @@ from mova.remote.objects import uri_of
 
 if TYPE_CHECKING:
     from mova.plots.page.content import Section
-    from mova.search.index import Index
+    from mova.search.searchable import SearchableIndex
     from mova.types import Moment
 
 DEFAULT_RATE = 25.0
@@ -61,7 +61,9 @@ class MomentFiles:
 
             check_predictions(self.predictions)
 
-    def write(self, moments: Sequence[Moment], label: str, index: Index, section: Section | None = None) -> None:
+    def write(
+        self, moments: Sequence[Moment], label: str, index: SearchableIndex, section: Section | None = None
+    ) -> None:
         """Write the requested files.
 
         Args:
@@ -108,7 +110,7 @@ class MomentFiles:
             write_result(partial(_write_page, shown, index), self.html, "--html")
 
 
-def _write_page(section: Section, index: Index, path: Path) -> None:
+def _write_page(section: Section, index: SearchableIndex, path: Path) -> None:
     from mova.plots.page.document import write_page
     from mova.video.isolated import Isolated
 

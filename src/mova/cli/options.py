@@ -85,6 +85,20 @@ IndexFolder = Annotated[
     str, typer.Option("--index", envvar="MOVA_INDEX", help="Folder of the index, or any LanceDB URI.")
 ]
 
+IndexFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index",
+        help="Folder of the index, or any LanceDB URI; repeat it to search several indexes of one model as one "
+        f"(default: MOVA_INDEX, else {DEFAULT_INDEX}).",
+    ),
+]
+
+
+def index_folders(given: list[str] | None) -> list[str]:
+    """Return the indexes that were named, or the default one."""
+    return list(dict.fromkeys(given or ())) or [os.environ.get("MOVA_INDEX") or DEFAULT_INDEX]
+
 
 def model_of_index(context: typer.Context, model: str | None, folder: str) -> str | None:
     """Return the model that was requested for an index; a default (MOVA_MODEL) is only used for a new one."""

@@ -18,9 +18,9 @@ from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, progre
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from mova.search.index import Index
     from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
+    from mova.search.searchable import SearchableIndex
 
 MOST_QUERIES = 10_000
 """Queries of one file."""
@@ -99,12 +99,18 @@ def _of_json(number: int, line: str) -> QueryLine:
 
 
 def answer_queries(
-    folder: str, path: Path, search: Callable[[Index, str], Answer], wanted: Filter, *, table: Path | None, json: bool
+    folders: Sequence[str],
+    path: Path,
+    search: Callable[[SearchableIndex, str], Answer],
+    wanted: Filter,
+    *,
+    table: Path | None,
+    json: bool,
 ) -> None:
     """Answer the queries of a file, and print or write the answers.
 
     Args:
-        folder: of the index.
+        folders: of the indexes.
         path: the file.
         search: answers one query.
         wanted: the filter that `search` uses.
@@ -115,10 +121,10 @@ def answer_queries(
         UsageError: see `read_queries`, and `Index.search`.
     """
     from mova.search.narrow.answer import document
-    from mova.serve.held import HeldIndex
+    from mova.serve.held import HeldIndex, HeldShards
 
     queries = read_queries(path)
-    index = HeldIndex(folder)
+    index = HeldIndex(folders[0]) if len(folders) == 1 else HeldShards(folders)
     index.require_exists()
     index.videos(wanted)
     began = time.perf_counter()

@@ -113,8 +113,8 @@ def read_words(words: Sequence[str]) -> dict[str, Any] | None:
 
     >>> read_words(["a", "red", "star", "-k", "3", "--json", "--folder=a", "--folder", "b"])
     {'k': 3, 'json': True, 'folders': ['a', 'b'], 'text': 'a red star'}
-    >>> read_words(["a", "star", "--like", "film.mp4@1:23"]), read_words([])
-    (None, None)
+    >>> read_words(["a", "--like", "film.mp4@1:23"]), read_words([]), read_words(["a", "--index=b", "--index=c"])
+    (None, None, None)
     """
     given: dict[str, Any] = {}
     text: list[str] = []
@@ -128,7 +128,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any] | None:
         elif option in VALUES:
             name, read = VALUES[option]
             value = value if equals else next(left, "-")
-            if value.startswith("-"):
+            if value.startswith("-") or (name == "index" and given.get(name, value) != value):
                 return None
             given[name] = [*given.get(name, []), value] if name == "folders" else read(value)
         else:

@@ -70,12 +70,14 @@ class FalseAlarms:
         sampled: frames that were measured, in whole videos.
         growth: by how much the best score of a background sentence grows if the number of frames doubles.
         maxima: (B,) best scores of background sentences, descending.
+        best: (B,) the same in the order of the sentences; None if that is not known.
     """
 
     frames: int
     sampled: int
     growth: float
     maxima: _F64
+    best: _F64 | None = None
 
     @property
     def resolution(self) -> float:
@@ -98,8 +100,37 @@ class FalseAlarms:
         """
         if not math.isfinite(score):
             raise ValueError(f"a score must be finite, not {score}")
-        missing = self.growth * math.log2(max(self.frames, 1) / max(self.sampled, 1))
-        return tail_rate(self.maxima + missing, score)
+        return tail_rate(self.maxima + self.missing, score)
+
+    @property
+    def missing(self) -> float:
+        """By how much the best scores are higher over all frames than over those that were measured, extrapolated."""
+        return self.growth * math.log2(max(self.frames, 1) / max(self.sampled, 1))
+
+    @classmethod
+    def union(cls, parts: Sequence[FalseAlarms]) -> FalseAlarms:
+        """Return the statistics of indexes that are searched as one: the best score of each sentence in any of them.
+
+        Args:
+            parts: of indexes without common frames, with the same background sentences; at least one.
+
+        Raises:
+            ValueError: the order of a part's sentences is not known.
+
+        Example:
+            >>> parts = [Maxima(2), Maxima(2)]
+            >>> for part, curves in zip(parts, ([[0.25, 0.5], [0.125, 0.25]], [[0.75], [0.0]])):
+            ...     part.add(curves)
+            >>> FalseAlarms.union([part.finish() for part in parts]).maxima
+            array([0.75, 0.25])
+        """
+        if len(parts) == 1:
+            return parts[0]
+        if any(part.best is None for part in parts):
+            raise ValueError("the order of the background sentences is not known")
+        best = np.max([part.best + part.missing for part in parts if part.best is not None], axis=0)
+        frames, sampled = sum(part.frames for part in parts), sum(part.sampled for part in parts)
+        return cls(frames, sampled, 0.0, np.sort(best)[::-1].copy(), best)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; `from_json` reads them."""
@@ -108,6 +139,7 @@ class FalseAlarms:
             "sampled": self.sampled,
             "growth": round(self.growth, DIGITS),
             "maxima": np.round(self.maxima, DIGITS).tolist(),
+            **({} if self.best is None else {"best": np.round(self.best, DIGITS).tolist()}),
         }
 
     @classmethod
@@ -119,10 +151,14 @@ class FalseAlarms:
         """
         try:
             growth = float(document["growth"])
-            result = cls(int(document["frames"]), int(document["sampled"]), growth, _values(document["maxima"]))
+            counts = int(document["frames"]), int(document["sampled"])
+            best = _values(document["best"]) if "best" in document else None
+            maxima = np.sort(_values(document["maxima"]))[::-1].copy()
+            result = cls(*counts, growth, maxima, best)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("not false-alarm statistics") from error
-        if not 0 < result.sampled <= result.frames or not math.isfinite(growth):
+        sound = 0 < result.sampled <= result.frames and math.isfinite(growth)
+        if not sound or (best is not None and not np.array_equal(np.sort(best)[::-1], maxima)):
             raise ValueError("incomplete false-alarm statistics")
         return result
 
@@ -216,7 +252,7 @@ class Maxima:
         maxima = self._halves.max(axis=0)
         halves = self._halves if all(self._frames) else self._parts
         growth = float(np.mean(maxima - halves.mean(axis=0))) if np.all(np.isfinite(halves)) else 0.0
-        return FalseAlarms(max(frames or 0, sampled), sampled, growth, np.sort(maxima)[::-1].copy())
+        return FalseAlarms(max(frames or 0, sampled), sampled, growth, np.sort(maxima)[::-1].copy(), maxima)
 
 
 def of_video(curves: npt.ArrayLike) -> FalseAlarms:
@@ -235,4 +271,4 @@ def _values(row: Sequence[float]) -> _F64:
     values = np.array(row, dtype=np.float64)
     if values.ndim != 1 or len(values) < LEAST_SENTENCES or not np.all(np.isfinite(values)):
         raise ValueError("background scores must be finite, and enough of them")
-    return np.sort(values)[::-1].copy()
+    return values

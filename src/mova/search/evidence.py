@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NAME, LAYOUT = "false_alarms.json", 2
+NAME, LAYOUT = "false_alarms.json", 3
 VECTORS = "false_alarms.safetensors"
 """Vectors of the background sentences, so that a part of the index can be measured without encoding them."""
 MOST_FRAMES = 200_000

@@ -29,7 +29,6 @@ import numpy.typing as npt
 
 from mova.errors import UsageError
 from mova.scoring.spans import cell_edges, peaks, unseen
-from mova.search.cold.snapshot import Snapshot
 from mova.search.finer_bounds import with_finer_bounds
 from mova.search.narrow.answer import document as document
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
@@ -240,7 +239,7 @@ class _BestFirstSearch:
         bounds = self._bounds(hits, farthest, span_thresholds)
         best_first = sorted(bounds, key=lambda content: (-bounds[content], content))
         frames_of = self.store.meta.frames_of
-        first, most = (1, 1) if isinstance(self.store, Snapshot) else (FIRST_FRAMES, BATCH_FRAMES)
+        first, most = (1, 1) if self.store.mapped else (FIRST_FRAMES, BATCH_FRAMES)
         for batch in growing_batches(best_first, lambda content: frames_of(self.videos[content]), first, most):
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True

@@ -1,4 +1,4 @@
-"""The index of a service: one look for changes per batch of queries, and their texts encoded together."""
+"""The index of a service, or of many queries: one look for changes per batch, and its texts encoded together."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.text_tower import FEW_SENTENCES, TextTower, UnitVectors
 from mova.search.index import Index
 from mova.search.query import has_passages, query_sentences
+from mova.search.searchable import SearchableIndex
+from mova.search.shards.index import ShardedIndex
+from mova.search.shards.union import Union
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
     from mova.scoring.timeline_decoder import Order
     from mova.search.narrow.filter import Filter
     from mova.search.storage.records import Meta
-    from mova.search.storage.store import Store
 
 _F32 = npt.NDArray[np.float32]
 
 
-class HeldIndex(Index):
-    """An index that a service keeps open; used by one thread.
+class Held(SearchableIndex):
+    """One index or several that are kept open; used by one thread.
 
     Queries of one sentence are encoded by the exported text tower if there is one, also when the model is loaded for
     other work, so that equal queries have equal answers.
     """
 
     _holding = False
-    _held: Store | Snapshot | None = None
+    _held: Any = None
     _wrapped: tuple[DualEncoder, _Remembering] | None = None
 
     @contextmanager
@@ -66,7 +68,7 @@ class HeldIndex(Index):
         if isinstance(encoder, TextTower | _Remembering):
             encoder.known = dict(zip(sentences, vectors, strict=True))
         reader = self._reader() if wanted is None else self._selected(wanted)
-        if isinstance(reader, Snapshot):
+        if isinstance(reader, Snapshot | Union):
             reader.look_ahead(vectors)
 
     def _forget(self) -> None:
@@ -84,7 +86,7 @@ class HeldIndex(Index):
         known: list[str] | None = encoder.document.get("respects") if isinstance(encoder, TextTower) else None
         return self.model.respects() if known is None else list(known)
 
-    def _reader(self) -> Store | Snapshot:
+    def _reader(self) -> Any:
         if not self._holding:
             return super()._reader()
         if self._held is None:
@@ -105,6 +107,18 @@ class HeldIndex(Index):
         if self._wrapped is None or self._wrapped[0] is not chosen:
             self._wrapped = chosen, _Remembering(chosen)
         return self._wrapped[1]
+
+
+class HeldIndex(Held, Index):
+    """One index that is kept open."""
+
+
+class HeldShards(Held, ShardedIndex):
+    """Several indexes that are kept open."""
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        self._held = None
+        super()._leave_out(name, error)
 
 
 class _Remembering:

@@ -168,3 +168,36 @@ def test_a_page_after_the_last_says_so(folder: Path, call: Call) -> None:
     code, _, err = call("search", "red", "--index", folder, "--page", 9)
     assert code == 0
     assert "no more than 80 moments" in err
+
+
+def test_several_indexes_are_searched_as_one_and_what_is_missing_is_named(folder: Path, call: Call) -> None:
+    write_colours(folder.parent / "more" / "b.mp4", [("green", 2), ("red", 1)])
+    other = folder.parent / "other"
+    assert call("index", folder.parent / "more", "--index", other)[0] == 0
+    both = ("--index", folder, "--index", other)
+    assert call("index", folder.parent / "films", folder.parent / "more", "--index", folder.parent / "whole")[0] == 0
+    for words in (("red",), ("green", "-k", 1), ("red", "--folder", "more"), ("red. Then green.", "--order", "no")):
+        one = json.loads(call("search", *words, "--index", folder.parent / "whole", "--json")[1])
+        several = json.loads(call("search", *words, *both, "--json")[1])
+        assert several | {"elapsed_seconds": 0} == one | {"elapsed_seconds": 0}
+    queries = folder.parent / "queries.txt"
+    queries.write_text("red\ngreen\n", encoding="utf-8")
+    single = ("--index", folder.parent / "whole")
+    one, several = (json.loads(call("search", "--queries", queries, *where, "--json")[1]) for where in (single, both))
+    assert several["queries"] == one["queries"]
+    code, out, err = call("search", "red", *both, "--index", folder.parent / "none", "--json")
+    assert code == 0
+    assert list(json.loads(out)["unsearched"]) == [str(folder.parent / "none")]
+    assert f"not searched: {folder.parent / 'none'}: no index here" in " ".join(err.split())
+    code, _, err = call("search", "red", "--index", "none", "--index", "nothing")
+    assert (code, "none of 2 indexes can be read" in " ".join(err.split())) == (2, True)
+    assert call("search", "red", *both, "--html", folder.parent / "page.html")[0] == 0
+    assert (folder.parent / "page.html").stat().st_size > 1000
+
+
+def test_the_default_index_is_that_of_the_environment(
+    folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "with a space").symlink_to(folder)
+    monkeypatch.setenv("MOVA_INDEX", str(folder.parent / "with a space"))
+    assert call("search", "red")[0] == 0

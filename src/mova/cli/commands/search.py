@@ -14,7 +14,7 @@ import typer
 from mova.cli.answer_output import print_answer
 from mova.cli.console import Bar, note, progress_bar
 from mova.cli.moment_files import MomentFiles, export_moments
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
+from mova.cli.options import IndexFolders, Json, TimeLimit, index_folders, read_caption
 from mova.cli.search_options import (
     ExampleOptions,
     FilterOptions,
@@ -26,10 +26,10 @@ from mova.cli.search_options import (
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
-    from mova.search.index import Index
     from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
+    from mova.search.searchable import SearchableIndex
     from mova.search.second_stage.reranker import Reranker
 
 QueryText = Annotated[
@@ -71,7 +71,7 @@ class _Options(NamedTuple):
 def search(
     words: QueryText = None,
     source: QueryOptions = QueryOptions(),  # noqa: B008 - immutable
-    folder: IndexFolder = DEFAULT_INDEX,
+    indexes: IndexFolders = None,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="Number of moments to return, per page.")] = 10,
     narrow: FilterOptions = FilterOptions(),  # noqa: B008
     around: TrimOptions = TrimOptions(),  # noqa: B008
@@ -105,10 +105,11 @@ def search(
         json,
         rerank.reranker(_Asking()),
     )
+    folders = index_folders(indexes)
     _require_compatible(options)
     files.check()
     if source.queries is not None:
-        _answer_file(folder, source, words, options)
+        _answer_file(folders, source, words, options)
         return
     no_text = example.like is not None and not words and source.text_file is None
     text = "" if no_text else _query(words, source.text_file)
@@ -116,9 +117,9 @@ def search(
         raise UsageError(
             f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
         )
-    if text and not local and options.second is None and _answered_by_service(folder, text, options):
+    if text and not local and options.second is None and _answered_by_service(folders, text, options):
         return
-    index = _opened(folder, text, options)
+    index = _opened(folders, text, options)
     if text is None:
         _ask(index, options)
     else:
@@ -128,24 +129,34 @@ def search(
     index.refresh()
 
 
-def _opened(folder: str, text: str | None, options: _Options) -> Index:
+def _opened(folders: list[str], text: str | None, options: _Options) -> SearchableIndex:
     """Open the index, and report what is wrong with the query, the filter or the second model before it is searched.
 
     Raises:
         ModelError, UsageError: something is.
     """
-    from mova.search.index import Index
     from mova.search.query import query_sentences
 
     options.ranking.check()
     if text:
         query_sentences(text)  # a query that is too long is refused before anything is loaded
-    index = Index(folder)
+    index = _named(folders)
     index.require_exists()
     index.videos(options.filter)  # a filter that leaves no video is an error before the model is loaded
     if options.second is not None:
         options.second.prepare(index.folder, index.meta)
     return index
+
+
+def _named(folders: list[str]) -> SearchableIndex:
+    """Return an index, or several as one."""
+    if len(folders) > 1:
+        from mova.search.shards.index import ShardedIndex
+
+        return ShardedIndex(folders)
+    from mova.search.index import Index
+
+    return Index(folders[0])
 
 
 def _require_compatible(options: _Options) -> None:
@@ -161,7 +172,7 @@ def _require_compatible(options: _Options) -> None:
         raise UsageError(f"{ignored[0]} is for the sentences of a text; omit it with --like")
 
 
-def _answer_file(folder: str, source: QueryOptions, words: list[str] | None, options: _Options) -> None:
+def _answer_file(folders: list[str], source: QueryOptions, words: list[str] | None, options: _Options) -> None:
     """Answer many queries."""
     from mova.cli.query_file import answer_queries
 
@@ -175,10 +186,10 @@ def _answer_file(folder: str, source: QueryOptions, words: list[str] | None, opt
         options.second.second  # noqa: B018 - a model that is not there is reported before anything is answered
     search = partial(_search, options=options)
     table, wanted = options.files.csv, options.filter
-    answer_queries(folder, source.queries, search, wanted, table=table, json=options.json)
+    answer_queries(folders, source.queries, search, wanted, table=table, json=options.json)
 
 
-def _ask(index: Index, options: _Options) -> None:
+def _ask(index: SearchableIndex, options: _Options) -> None:
     """Answer queries until an empty line or the end of input."""
     with suppress(ImportError):
         import readline  # noqa: F401  arrow keys and a history in `input`
@@ -196,12 +207,12 @@ def _ask(index: Index, options: _Options) -> None:
             note(f"mova: {error}")
 
 
-def _answered_by_service(folder: str, text: str, options: _Options) -> bool:
-    """Ask the service of the index, print and export; return False if no service can answer."""
+def _answered_by_service(folders: list[str], text: str, options: _Options) -> bool:
+    """Ask the service of the index, print and export; return False if no service can answer, as for several indexes."""
     from mova.search.cold.service import NAME
     from mova.utils.files import local_folder
 
-    place = local_folder(folder)
+    place = local_folder(folders[0]) if len(folders) == 1 else None
     if options.example.like is not None or place is None or not (place / NAME).exists():
         return False
     from mova.search.cold.asked import search_by_service
@@ -211,11 +222,11 @@ def _answered_by_service(folder: str, text: str, options: _Options) -> bool:
     found = search_by_service(place, text, options.k, options.filter, options.trim, **given)
     if found is None:
         return False
-    _report(found[0], text, found[1], time.perf_counter() - began, options, folder)
+    _report(found[0], text, found[1], time.perf_counter() - began, options, folders[0])
     return True
 
 
-def _answer(index: Index, text: str, options: _Options) -> None:
+def _answer(index: SearchableIndex, text: str, options: _Options) -> None:
     """Search, print and export."""
     began = time.perf_counter()
     like, by = options.example.like, options.example.by
@@ -231,7 +242,9 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     _report(moments, label, index.meta.model, time.perf_counter() - began, options, index)
 
 
-def _report(moments: Answer, label: str, model: str, elapsed: float, options: _Options, index: Index | str) -> None:
+def _report(
+    moments: Answer, label: str, model: str, elapsed: float, options: _Options, index: SearchableIndex | str
+) -> None:
     """Print an answer, write the files that were asked for, and export clips."""
     print_answer(moments, label, model, elapsed, options.k, options.filter, as_json=options.json)
     if options.files.requested():
@@ -242,7 +255,7 @@ def _report(moments: Answer, label: str, model: str, elapsed: float, options: _O
         export_moments(moments, options.export, options.time_limit)
 
 
-def _search(index: Index, text: str, options: _Options) -> Answer:
+def _search(index: SearchableIndex, text: str, options: _Options) -> Answer:
     from mova.video.limits import TIME_LIMIT
 
     second = options.second

@@ -66,7 +66,7 @@ _F32 = npt.NDArray[np.float32]
 class Snapshot:
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
-    exists = True
+    exists = mapped = True
     connection = None
     _ahead: Mapping[bytes, Bounds] = {}
     _ahead_exact: Mapping[bytes, _F32] = {}

@@ -21,6 +21,7 @@ from mova.search.cold.snapshot import AHEAD, Snapshot
 from mova.search.narrow.answer import Answer
 from mova.search.narrow.filter import Filter
 from mova.search.query import Query
+from mova.search.shards.union import Union
 from mova.utils.batching import batches
 
 Searchable = Any
@@ -161,7 +162,7 @@ def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict
 def _answers(index: Searchable, queries: Sequence[tuple[Query, Any]], k: int, options: dict[str, Any]) -> list[Answer]:
     """Return the answers to queries with their encoders; their vectors are compared with all frames at once."""
     reader = index._selected(options["filter"] or Filter())
-    look_ahead = reader.look_ahead if isinstance(reader, Snapshot) else None
+    look_ahead = reader.look_ahead if isinstance(reader, Snapshot | Union) else None
     most = max(1, AHEAD // max(1, reader.count_frames()))
     answers: list[Answer] = []
     try:

@@ -27,6 +27,7 @@ class Answer(list[Moment], Displayed):
         skip: number of better moments that were left out (`Index.search`).
         reranking: what another model was asked; None without one. The rates are then those of all moments that it was
             to be asked about (`candidates`), whatever their new ranks.
+        unsearched: indexes that could not be read, with the cause (`mova.search.shards.index.ShardedIndex`).
     """
 
     def __init__(
@@ -43,15 +44,18 @@ class Answer(list[Moment], Displayed):
         self.background, self.bar, self.skip, self.reranking = background, bar, skip, reranking
         known = found if candidates is None else candidates
         self.false_alarm = min((m.false_alarm for m in known if m.false_alarm is not None), default=None)
+        self.unsearched: dict[str, str] = {}
         self.evidence: Evidence | None = None
         if background is not None:
             self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
 
     def to_json(self) -> dict[str, Any]:
-        """Return rate, word, bar, and the size of the background, and the second stage; nothing that there was not."""
-        second = {} if self.reranking is None else {"rerank": self.reranking.to_json()}
+        """Return rate, word, bar, size of the background, the second stage and what was not searched; only if any."""
+        more: dict[str, Any] = {} if self.reranking is None else {"rerank": self.reranking.to_json()}
+        if self.unsearched:
+            more["unsearched"] = dict(self.unsearched)
         if self.background is None:
-            return second
+            return more
         return {
             "false_alarm": None if self.false_alarm is None else round(self.false_alarm, 6),
             "evidence": self.evidence,
@@ -61,7 +65,7 @@ class Answer(list[Moment], Displayed):
                 "frames": self.background.frames,
                 "frames_sampled": self.background.sampled,
             },
-            **second,
+            **more,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -4,18 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from mova.search.cold.snapshot import Snapshot
 from mova.search.narrow.filter import Filter
 from mova.search.storage.damage import IndexDamagedError
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 
 if TYPE_CHECKING:
     from mova.search.storage.store import Store
+
+
+class Reader(Protocol):
+    """What a search reads from: the tables of an index, its snapshot, some of its videos, or several indexes as one."""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the vectors are in memory-mapped files, so that reading few of them is fast."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether an index has been made here."""
+
+    @property
+    def uri(self) -> str:
+        """The index, for messages."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the index; None if it has none, or several."""
+
+    @property
+    def meta(self) -> Meta:
+        """The model and settings of the index."""
+
+    def records(self) -> dict[str, VideoRecord]:
+        """Return the records of all paths, in order of path; the same object as long as nothing changes."""
+
+    def count_frames(self) -> int:
+        """Return the number of stored frames."""
+
+    def require_complete(self, rows: int) -> None:
+        """Raise `IndexDamagedError` if the records name more frames than were stored a moment ago."""
+
+    def require_removed(self, record: VideoRecord) -> None:
+        """Raise `IndexDamagedError` if a record whose frames are not complete is still in the index."""
+
+    def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
+        """Return the stored frames of contents, by content; contents that are not stored are left out."""
+
+    def nearest(self, query: npt.NDArray[np.float32], limit: int, /) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Return the contents of the frames nearest to a unit vector (d,), and their cosines, best first."""
+
+
+@runtime_checkable
+class Restrictable(Reader, Protocol):
+    """A reader that can leave out videos by itself."""
+
+    def restricted(self, records: Mapping[str, VideoRecord]) -> Reader:
+        """Return the reader of an index that has only these of its records."""
 
 
 class Selection:
@@ -26,7 +75,7 @@ class Selection:
         records: by path; those that the index has now.
     """
 
-    exists = True
+    exists, mapped = True, False
 
     def __init__(self, store: Store, records: Mapping[str, VideoRecord]) -> None:
         self._store = store
@@ -83,11 +132,7 @@ class Selection:
         return self._store.nearest(query, limit, exact=True, contents=self._contents)
 
 
-Reader: TypeAlias = "Store | Snapshot | Selection"
-"""What a search reads from."""
-
-
-def select(reader: Store | Snapshot, wanted: Filter) -> Reader:
+def select(reader: Store | Restrictable, wanted: Filter) -> Reader:
     """Return the videos of an index that pass a filter.
 
     Raises:
@@ -95,5 +140,9 @@ def select(reader: Store | Snapshot, wanted: Filter) -> Reader:
     """
     if not wanted.chooses_videos or not reader.records():
         return reader
-    records = wanted.choose(reader.records())
-    return reader.restricted(records) if isinstance(reader, Snapshot) else Selection(reader, records)
+    return restricted(reader, wanted.choose(reader.records()))
+
+
+def restricted(reader: Store | Restrictable, records: Mapping[str, VideoRecord]) -> Reader:
+    """Return some videos of an index, by their records."""
+    return reader.restricted(records) if isinstance(reader, Restrictable) else Selection(reader, records)

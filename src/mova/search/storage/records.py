@@ -91,18 +91,21 @@ class Meta:
         Raises:
             IndexMismatchError: with the properties that differ.
         """
-        stored = asdict(self)
-        differ = [
-            f"{NAMES.get(key, key)} {stored[key]!r}, not {value!r}"
-            for key, value in asdict(requested).items()
-            if key not in ("model", "schema") and stored[key] != value
-        ]
-        if differ:
+        if differ := self.differences(requested):
             names = f" (model {self.model!r}, requested: {requested.model!r})"
             raise IndexMismatchError(
                 f"{uri}: the index was created with {';  '.join(differ)}{names}. Nothing was changed. "
                 f"Use the model and the frame rate it was made with, or index into another folder."
             )
+
+    def differences(self, other: Meta) -> list[str]:
+        """Return in words why vectors of two indexes must not be mixed; nothing if they may be."""
+        stored = asdict(self)
+        return [
+            f"{NAMES.get(key, key)} {stored[key]!r}, not {value!r}"
+            for key, value in asdict(other).items()
+            if key not in ("model", "schema") and stored[key] != value
+        ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,6 +69,8 @@ class Store:
         IndexMismatchError: (on first use) the tables have another layout, or are not an index.
     """
 
+    mapped = False
+
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
         self.folder = local_folder(self.uri)
@@ -341,8 +343,6 @@ class Store:
         cosines = 1 - table["_distance"].to_numpy()
         if not np.all(np.abs(cosines) < 1.1):  # NaN, too
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
-        if len(tables) == 1:
-            return table["video"].to_pylist(), cosines
         near = np.argsort(-cosines, kind="stable")[:limit]
         return table["video"].take(near).to_pylist(), cosines[near]
 

@@ -1,0 +1,1 @@
+"""Several indexes of one model, searched side by side as one."""
