@@ -54,7 +54,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or not _HUB_NAME.match(name) or name.startswith("."):
         raise ModelError(f"{name}: no such folder, and a name on the Hub looks like owner/model")
     try:
-        return _complete(Path(snapshot_download(name, local_files_only=True)), name)
+        return _cached(name)
     except HFValidationError as error:
         raise ModelError(f"{name}: no such folder, and not a valid name on the Hub ({error})") from error
     except (LocalEntryNotFoundError, ModelError):
@@ -64,7 +64,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 def is_cached(name: str) -> bool:
     """Return whether a complete checkpoint of the Hub is in the cache of this machine; no network is used."""
     try:
-        _complete(Path(snapshot_download(name, local_files_only=True)), name)
+        _cached(name)
     except (LocalEntryNotFoundError, ModelError):
         return False
     return True
@@ -114,6 +114,14 @@ def by_hand(name: str) -> str:
     )
 
 
+def _cached(name: str) -> Path:
+    """Return the folder of a checkpoint in the cache of this machine, with all files that `_download` would take."""
+    wanted = [*SMALL_FILES, *SAFETENSORS]
+    return _complete(
+        Path(snapshot_download(name, local_files_only=True, allow_patterns=wanted, ignore_patterns=["*/*"])), name
+    )
+
+
 def _complete(folder: Path, name: str) -> Path:
     """Return the folder, or raise if it lacks a configuration or weights."""
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
@@ -132,7 +140,7 @@ def _download(name: str) -> Path:
         kinds = SAFETENSORS if any(fnmatch(file, p) for file in sizes for p in SAFETENSORS) else PICKLED
         needed = [f for f in sizes if "/" not in f and any(fnmatch(f, p) for p in kinds + SMALL_FILES)]
         logger.warning("downloading %s: %.2f GB", name, sum(sizes[file] for file in needed) / 1e9)
-        return Path(snapshot_download(name, revision=info.sha, allow_patterns=needed))
+        return Path(snapshot_download(name, allow_patterns=needed))  # "main", so that the cache is found by name
     except GatedRepoError as error:
         raise ModelError(
             f"{name}: access is gated; accept the terms on https://huggingface.co/{name}, then run `hf auth login`"
