@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mova.distributed import average_gradients, gather_with_gradient, rank, world_size
 from mova.losses.contrastive import symmetric_nce
 from tests.support.ports import free_port
+from tests.support.processes import run_processes
 
 ROWS = (3, 5)
 """Rows of each process: they differ."""
@@ -70,7 +71,7 @@ def work(number: int, port: int, folder: str) -> None:
 def result(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     folder: Path = tmp_path_factory.mktemp("gloo")
     port = free_port()
-    torch.multiprocessing.spawn(work, args=(port, str(folder)), nprocs=2)
+    run_processes(work, (port, str(folder)), 2)
     return torch.load(folder / "found.pt")
 
 

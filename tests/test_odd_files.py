@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def oracle(odd: Path) -> dict[str, dict[str, Any]]:
     return {row["file"]: row for row in json.loads((odd / "PROBE.json").read_text())}
 
 
+@cache
 def everything(path: Path) -> Frames:
+    """All frames, small; decoded once for all tests."""
     return Frames.concatenate(list(stream(path, fps=None, short_side=32)))
 
 

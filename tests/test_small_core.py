@@ -32,7 +32,24 @@ class Hide:
 
 sys.meta_path.insert(0, Hide())
 """
-RUN = "sys.argv = ['mova', *{words!r}]\nfrom mova.cli.main import run\nrun()"
+RUN = """
+import contextlib, io, json, traceback
+from mova.cli.main import run
+answers = []
+for words in json.loads({commands!r}):
+    sys.argv = ["mova", *words]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            run()
+        except SystemExit as stop:
+            code = stop.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = -1
+    answers.append([code, out.getvalue(), err.getvalue()])
+print("@@" + json.dumps(answers))
+"""
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -48,8 +65,33 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
 
-def mova(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    return python(RUN.format(words=list(map(str, words))), folder)
+Words = tuple[object, ...]
+Answers = dict[Words, tuple[int, str, str]]
+WORKS: list[Words] = [
+    ("data", "worlds", "made", "--videos", 1, "--seconds", 10, "--size", 48),
+    ("data", "check", "MANIFEST"),
+    ("data", "contrast", "MANIFEST", "negatives.jsonl"),
+    ("data", "convert", "folder", "own.csv", "own.jsonl"),
+    ("data", "export", "fiftyone", "MANIFEST", "fiftyone"),
+    ("data", "export", "datasets", "MANIFEST", "hub"),
+    ("data", "export", "clip-retrieval", "films.mova", "vectors"),
+    ("eval", "matrix", "scores.npy"),
+    ("status", "--index", "films.mova"),
+    ("list", "--index", "films.mova"),
+    ("search", "a red star", "--index", "films.mova"),
+    ("search", "A red star. Then it stops.", "--index", "films.mova", "--order", "no"),
+    ("models",),
+]
+NEEDS_A_MODEL: list[Words] = [
+    ("index", "VIDEO", "--index", "new.mova", "--model", "mova-worlds-tiny"),
+    ("align", "VIDEO", "--text", "A red star.", "--model", "mova-worlds-tiny"),
+    ("score", "VIDEO", "A red star.", "--model", "mova-worlds-tiny"),
+    ("search", "A red star. Then it stops.", "--index", "films.mova"),
+    ("eval", "retrieval", "--manifest", "MANIFEST", "--model", "mova-worlds-tiny"),
+    ("train", "activitynet", "--data.manifest", "MANIFEST"),
+    ("forget", "VIDEO", "--index", "films.mova"),
+]
+AS_JSON: Words = ("search", "a red star", "--index", "films.mova", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +107,18 @@ def work(tmp_path_factory: pytest.TempPathFactory, worlds_manifest: Path) -> Pat
     return folder
 
 
+@pytest.fixture(scope="module")
+def answers(work: Path, worlds_manifest: Path) -> Answers:
+    """Exit code, stdout and stderr of each command; all run in one process, one after the other."""
+    values = {"VIDEO": str(next(worlds_manifest.parent.glob("*.mp4"))), "MANIFEST": str(worlds_manifest)}
+    cases = [*WORKS, AS_JSON, *NEEDS_A_MODEL]
+    commands = [[values.get(str(word), str(word)) for word in words] for words in cases]
+    done = python(RUN.format(commands=json.dumps(commands)), work)
+    assert "@@" in done.stdout, done.stderr
+    found = json.loads(done.stdout.partition("@@")[2])
+    return {words: tuple(answer) for words, answer in zip(cases, found, strict=True)}
+
+
 def test_hidden_packages_are_those_that_have_a_message() -> None:
     without_message = {"google"}  # imported by transformers alone
     assert set(HIDDEN) - without_message == set(PACKAGES_OF_MODELS)
@@ -76,60 +130,27 @@ def test_core_and_models_share_no_package_and_every_floor_is_stated() -> None:
     assert all(">=" in requirement for requirement in core + models)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("data", "worlds", "made", "--videos", 1, "--seconds", 10, "--size", 48),
-        ("data", "check", "MANIFEST"),
-        ("data", "contrast", "MANIFEST", "negatives.jsonl"),
-        ("data", "convert", "folder", "own.csv", "own.jsonl"),
-        ("data", "export", "fiftyone", "MANIFEST", "fiftyone"),
-        ("data", "export", "datasets", "MANIFEST", "hub"),
-        ("data", "export", "clip-retrieval", "films.mova", "vectors"),
-        ("eval", "matrix", "scores.npy"),
-        ("status", "--index", "films.mova"),
-        ("list", "--index", "films.mova"),
-        ("search", "a red star", "--index", "films.mova"),
-        ("search", "A red star. Then it stops.", "--index", "films.mova", "--order", "no"),
-        ("models",),
-    ],
-    ids=lambda words: "-".join(map(str, words[:3])).replace(" ", "_"),
-)
-def test_works_without_the_packages_of_models(work: Path, worlds_manifest: Path, words: tuple[object, ...]) -> None:
-    done = mova(work, *(worlds_manifest if word == "MANIFEST" else word for word in words))
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert done.stdout
+@pytest.mark.parametrize("words", WORKS, ids=lambda words: "-".join(map(str, words[:3])).replace(" ", "_"))
+def test_works_without_the_packages_of_models(words: Words, answers: Answers) -> None:
+    code, out, err = answers[words]
+    assert (code, "Traceback" in err) == (0, False), err
+    assert out
 
 
-def test_a_search_gives_the_answer_of_the_full_installation(work: Path) -> None:
+def test_a_search_gives_the_answer_of_the_full_installation(work: Path, answers: Answers) -> None:
     from mova.search.index import Index
 
-    found = json.loads(mova(work, "search", "a red star", "--index", "films.mova", "--json").stdout)["results"]
+    found = json.loads(answers[AS_JSON][1])["results"]
     expected = Index(work / "films.mova").search("a red star")
     assert [(row["video"], row["start"]) for row in found] == [(m.video, round(m.start, 3)) for m in expected]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("index", "VIDEO", "--index", "new.mova", "--model", "mova-worlds-tiny"),
-        ("align", "VIDEO", "--text", "A red star.", "--model", "mova-worlds-tiny"),
-        ("score", "VIDEO", "A red star.", "--model", "mova-worlds-tiny"),
-        ("search", "A red star. Then it stops.", "--index", "films.mova"),
-        ("eval", "retrieval", "--manifest", "MANIFEST", "--model", "mova-worlds-tiny"),
-        ("train", "activitynet", "--data.manifest", "MANIFEST"),
-        ("forget", "VIDEO", "--index", "films.mova"),
-    ],
-    ids=lambda words: "-".join(map(str, words[:2])),
-)
-def test_what_needs_a_model_says_what_to_install(work: Path, worlds_manifest: Path, words: tuple[object, ...]) -> None:
-    values = {"VIDEO": next(worlds_manifest.parent.glob("*.mp4")), "MANIFEST": worlds_manifest}
-    done = mova(work, *(values.get(str(word), word) for word in words))
-    assert done.returncode == 1, done.stderr
-    assert re.search(
-        r"^mova: this needs [\w-]+, which is not installed; pip install 'mova\[models\]'$", done.stderr, re.M
-    )
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("words", NEEDS_A_MODEL, ids=lambda words: "-".join(map(str, words[:2])))
+def test_what_needs_a_model_says_what_to_install(words: Words, answers: Answers) -> None:
+    code, _, err = answers[words]
+    assert code == 1, err
+    assert re.search(r"^mova: this needs [\w-]+, which is not installed; pip install 'mova\[models\]'$", err, re.M)
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

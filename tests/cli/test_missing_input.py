@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -72,6 +71,7 @@ CASES = {
     "eval matrix": ["eval", "matrix", "none.npy", "--protocol", "msrvtt-1ka"],
     "eval compare": ["eval", "compare", "none.json", "none2.json"],
 }
+Answers = dict[str, tuple[int, list[str], str, str]]
 WITHOUT_FILES = {"models", "config", "serve", "data worlds", "eval worlds"}
 """Commands that read no file that has to exist (`serve` begins with an empty index)."""
 
@@ -81,14 +81,15 @@ from mova.cli.main import run
 answers = {}
 for name, words in json.loads(sys.argv[1]).items():
     sys.argv = ["mova", *words]
-    output = io.StringIO()
+    out, err = io.StringIO(), io.StringIO()
     code = None
-    with contextlib.redirect_stderr(output):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             run()
         except SystemExit as stop:
             code = stop.code
     answers[name] = [code, [m for m in ("torch", "transformers", "lancedb") if m in sys.modules]]
+    answers[name] += [out.getvalue(), err.getvalue()]
     if answers[name][1]:
         break
 print("@@" + json.dumps(answers))
@@ -100,24 +101,30 @@ def test_every_command_has_a_case() -> None:
     assert named == {name.partition(" (")[0] for name in CASES} | WITHOUT_FILES
 
 
-def test_a_missing_file_is_reported_before_torch_is_imported(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """Exit code, heavy packages that are loaded by then, stdout and stderr of each case."""
+    folder = tmp_path_factory.mktemp("missing")
     for name in ("film.mp4", "m.jsonl"):
-        (tmp_path / name).write_text("", encoding="utf-8")
+        (folder / name).write_text("", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(CASES)], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, "-c", RUN, json.dumps(CASES)], capture_output=True, text=True, cwd=folder, check=False
     )
     assert "@@" in done.stdout, done.stderr
-    answers = json.loads(done.stdout.partition("@@")[2])
-    assert {name: heavy for name, (_, heavy) in answers.items() if heavy} == {}
-    assert {name: code for name, (code, _) in answers.items() if code not in (1, 2)} == {}
+    return json.loads(done.stdout.partition("@@")[2])
+
+
+def test_a_missing_file_is_reported_before_torch_is_imported(
+    answers: dict[str, tuple[int, list[str], str, str]],
+) -> None:
+    assert {name: heavy for name, (_, heavy, _, _) in answers.items() if heavy} == {}
+    assert {name: code for name, (code, *_) in answers.items() if code not in (1, 2)} == {}
     assert set(answers) == set(CASES)
 
 
-@pytest.mark.parametrize("name", ["train", "train (manifest)", "reproduce (data)", "eval retrieval", "fit", "index"])
-def test_the_message_names_what_is_missing(name: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "mova", *CASES[name]], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.stdout == ""
-    assert "none" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_the_message_names_what_is_missing(answers: Answers) -> None:
+    for name, (_, _, out, err) in answers.items():
+        assert out == "", name
+        assert "Traceback" not in err, name
+    for name in ("train", "train (manifest)", "reproduce (data)", "eval retrieval", "fit", "index"):
+        assert "none" in answers[name][3], name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from mova.errors import UsageError
 from mova.models.precision import choose_device, refuse_spreading
 from mova.models.video_llm import model as video_llm
 from mova.models.video_llm.model import VideoLLM
+from tests.support.ports import free_port
+from tests.support.processes import run_processes
 from tests.support.tiny_videollms import build
 
 
@@ -89,10 +90,7 @@ def one_of_two(number: int, port: int, source: str, folder: str) -> None:
 @pytest.mark.slow
 def test_two_processes_put_quantized_weights_on_their_own_gpus(tmp_path: Path) -> None:
     source = build("video_llava", tmp_path / "model")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(one_of_two, args=(port, str(source), str(tmp_path)), nprocs=2)
+    run_processes(one_of_two, (free_port(), str(source), str(tmp_path)), 2)
     first, second = json.loads((tmp_path / "maps.json").read_text())
     assert (first, second) == (
         ["{'': device(type='cuda', index=0)}"],

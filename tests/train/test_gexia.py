@@ -30,6 +30,7 @@ from mova.train.sources.base import RunContext
 from mova.train.trainer import PairArguments
 from tests.support.pair_batches import unread_batch
 from tests.support.ports import free_port
+from tests.support.processes import run_processes
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def test_two_processes_train_as_one_even_if_images_have_no_iteration(
     single = train(changed(recipe, training={"per_device_train_batch_size": 4}), tmp_path / "one")
     port = free_port()
     half = changed(recipe, training={"per_device_train_batch_size": 2})
-    torch.multiprocessing.spawn(one_of_two, args=(port, half, str(tmp_path)), nprocs=2)
+    run_processes(one_of_two, (port, half, str(tmp_path)), 2)
     assert_equal_weights(single, load(tmp_path / "0", precision="fp32", device="cpu"), 1e-6)
 
 

@@ -16,6 +16,7 @@ from mova.data.manifest import Row, read_manifest, write_manifest
 from mova.train.recipe import Recipe
 from mova.train.run import train
 from tests.support.ports import free_port
+from tests.support.processes import run_processes
 from tests.support.tiny_videollms import build
 
 GPUS = torch.cuda.device_count()
@@ -55,7 +56,7 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
 
 def run(world: int, *arguments: str) -> None:
     port = free_port()
-    torch.multiprocessing.spawn(one_of, args=(world, port, *arguments), nprocs=world)
+    run_processes(one_of, (world, port, *arguments), world)
 
 
 def triplet(row: Row, video: str, synthetic: str) -> Row:

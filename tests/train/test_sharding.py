@@ -20,6 +20,7 @@ from mova.models.registry import load
 from mova.train.recipe import Recipe
 from mova.train.run import train
 from tests.support.ports import free_port
+from tests.support.processes import run_processes
 from tests.support.small_recipes import TRAINING
 
 GPUS = torch.cuda.device_count()
@@ -83,7 +84,7 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
 
 def run(world: int, *arguments: str) -> None:
     port = free_port()
-    torch.multiprocessing.spawn(one_of, args=(world, port, *arguments), nprocs=world)
+    run_processes(one_of, (world, port, *arguments), world)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mova.text_to_video.score_cache import ScoreCache
 from mova.text_to_video.weighting import Case, Loader, score_cases
 from mova.utils.cluster import Cluster, map_on_cluster
 from mova.video.reader import FrameRule, read_count
+from tests.support.cluster_work import by_brightness, squares
 from tests.support.plain_generator import ROWS, Plain
 
 MODEL = "mova-worlds-tiny"
@@ -91,17 +92,6 @@ def test_a_cluster_without_work_for_it_is_refused(
     assert (code, "--ray" in err) == (2, True), err
 
 
-def squares(wrong: int) -> Callable[[int], int]:
-    """A worker that squares numbers, and raises for one."""
-
-    def square(number: int) -> int:
-        if number == wrong:
-            raise DataError(f"{number} cannot be squared")
-        return number * number
-
-    return square
-
-
 @pytest.mark.slow
 def test_an_error_of_a_worker_is_ours_and_no_work_needs_no_cluster(cluster: Cluster) -> None:
     with pytest.raises(DataError, match="2 cannot be squared"):
@@ -160,17 +150,6 @@ def test_renderings_are_those_of_one_process(cluster: Cluster, tmp_path: Path) -
                 "video": Path(theirs.video).name
             }
             assert Path(ours.video).read_bytes() == Path(theirs.video).read_bytes()
-
-
-def by_brightness(calls: Path) -> tuple[str, Callable[[Path, Sequence[str]], list[float]]]:
-    """A model without weights; it leaves a file for each video that it is asked about."""
-
-    def score(video: Path, texts: Sequence[str]) -> list[float]:
-        mean = float(read_count(video, 1).pixels.mean()) / 255
-        (calls / video.name).touch()
-        return [mean / len(text) for text in texts]
-
-    return "brightness", score
 
 
 @pytest.mark.slow

@@ -254,7 +254,7 @@ def test_a_time_limit_of_many_days_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not report memory this way")
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_8k_is_decoded_in_less_than_a_gigabyte(tmp_path: Path, codec: str) -> None:
-    clip = write_clip(tmp_path / "8k.mp4", 7680, 4320, codec, frames=12)
+    clip = write_clip(tmp_path / "8k.mp4", 7680, 4320, codec, frames=8)
     with Isolated() as decoder:
         sizes = {chunk.pixels.shape[1:] for chunk in decoder.stream(clip, fps=5.0, short_side=2160)}
         status = Path(f"/proc/{decoder._idle[0]._process.pid}/status").read_text()

@@ -33,8 +33,10 @@ def write_clip(path: Path, width: int = 64, height: int = 48, codec: str = "libx
     with av.open(str(path), "w") as container:
         track = container.add_stream(codec, rate=10, options=QUIET if codec == "libx265" else {})
         track.width, track.height, track.pix_fmt = width, height, FORMATS.get(codec, "yuv420p")
-        for _ in range(frames):
-            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), (200, 60, 40), np.uint8), format="rgb24")
+        pixels = np.full((height, width, 3), (200, 60, 40), np.uint8)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=track.pix_fmt)
+        for number in range(frames):
+            frame.pts = number
             container.mux(track.encode(frame))
         container.mux(track.encode(None))
     return path

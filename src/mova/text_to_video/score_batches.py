@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from mova.errors import VideoError
 from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_batch
 from mova.utils.cluster import Cluster, map_on_cluster
@@ -29,6 +27,8 @@ def ask_here(
     for numbers in _batches(list(pairs), batch):
         yield key, numbers, cached_batch([pairs[i] for i in numbers], key, scorer, cache)
     del scorer
+    import torch  # which a node may do without
+
     torch.cuda.empty_cache()
 
 

@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing import ProcessExitedException
 from transformers import TrainerCallback
 
 from mova.data.columns.table import write_table
@@ -29,6 +28,7 @@ from mova.train.recipe_files import reproducible, shipped_recipes
 from mova.train.run import newest_checkpoint, train
 from mova.worlds.batches import vocabulary
 from tests.support.ports import free_port
+from tests.support.processes import run_processes
 from tests.support.small_recipes import TRAINING
 
 PAIR_RECIPES = sorted(name for name in shipped_recipes() if load_recipe(name).data["kind"] == "manifest")
@@ -102,25 +102,25 @@ def test_a_run_stopped_in_the_middle_ends_with_the_weights_of_an_unbroken_one(sm
     assert [step for step, _ in losses[1]] == [1, 2, 3, 4]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from transformers import TrainerCallback
-from mova.train.recipe import load_recipe
-from mova.train.run import train
-class Kill(TrainerCallback):
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == 3:
+class Kill(Stop):
+    """Ends the process at once."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
-train(load_recipe(sys.argv[1]), Path(sys.argv[2]), callbacks=[Kill()])
-"""
+
+
+def killed(_: int, recipe: Recipe, folder: Path) -> None:
+    """What a process does that is killed before its fourth step."""
+    torch.set_num_threads(1)
+    train(recipe, folder, callbacks=[Kill(3)])
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(small: Recipe, tmp_path: Path) -> None:
     unbroken = train(small, tmp_path / "whole")
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "whole" / "recipe.yaml"), str(tmp_path / "cut")]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        run_processes(killed, (small, tmp_path / "cut"), 1)
     assert_equal_weights(unbroken, train(small, tmp_path / "cut", resume=True))
 
 
@@ -142,7 +142,7 @@ def test_two_processes_end_with_the_weights_of_one_with_the_whole_batch(
     alone = train(changed(small, training=sgd), tmp_path / "alone")
     shared = changed(small, training={**sgd, "cache_chunk": chunk})
     port = free_port()
-    torch.multiprocessing.spawn(one_of_two, args=(port, shared, tmp_path / "shared"), nprocs=2)
+    run_processes(one_of_two, (port, shared, tmp_path / "shared"), 2)
     assert_equal_weights(alone, load(tmp_path / "shared", precision="fp32", device="cpu"), 1e-6)
 
 
