@@ -9,6 +9,9 @@ of control groups, and the right to make one.
 A hundred million frames were not indexed. They are ten such indexes, searched side by side: the latency is that of the
 slowest shard (drawn from the measured queries), plus the merge of their answers, which is measured. The network is not
 part of it.
+
+With `--folder`, the index and the measurements that are done are kept there, and the same command continues a run that
+was stopped. Frames are drawn anew from the seed and their number, so that a continued index is the same one.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +39,7 @@ from benchmarks.speed.search_scale import (
     K,
     _timed,
     disk,
+    disk_bytes,
     measure,
     recall,
     whole_query,
@@ -53,21 +60,54 @@ PART = 100_000
 """Rows of the exact scan that are in memory at once."""
 SHARDS, DRAWS = (10, 100), 2000
 GROUP = Path("/sys/fs/cgroup/memory")
+DISK = 1.7
+"""Bytes of the disk that are needed, as a multiple of the vectors in half precision."""
 
 
-def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
-    """Write an index without upkeep of its tables; return the seconds of tables and snapshot."""
-    store = Store(folder)
-    store.create(Meta("m", "f", DIM, 1.0))
+class DrawnAnew(Footage):
+    """Vectors of which those of a video depend on the seed and on the number of frames before it alone."""
 
-    def write() -> None:
-        for _ in write_frames(store, footage, rows, VIDEOS):
-            pass
-        store.connection.open_table("frames").create_index("video", config=BTree(), name="video_idx")
+    def __init__(self, seed: int) -> None:
+        super().__init__(np.random.default_rng(seed))
+        self.seed, self.made = seed, 0
 
-    tables, _ = _timed(write)
+    def frames(self, count: int) -> np.ndarray:
+        """Return frames of the next video, (T, d)."""
+        self.rng = np.random.default_rng([self.seed, self.made])
+        self.made += count
+        return super().frames(count)
+
+
+def build(folder: Path, footage: DrawnAnew, rows: int) -> dict[str, float]:
+    """Write an index without upkeep of its tables, or the rest of it; return the seconds of tables and snapshot."""
+    store, spent = Store(folder), folder.parent / "tables.seconds"
+    if store.exists:
+        store.sweep()
+        footage.made = sum(record.frames for record in store.records().values())
+    else:
+        store.create(Meta("m", "f", DIM, 1.0))
+        spent.write_text("0", encoding="utf-8")
+    before, began = float(spent.read_text(encoding="utf-8")), time.perf_counter()
+    for _ in write_frames(store, footage, rows, VIDEOS, footage.made):
+        spent.write_text(str(before + time.perf_counter() - began), encoding="utf-8")
+    frames = store.connection.open_table("frames")
+    if not frames.list_indices():
+        frames.create_index("video", config=BTree(), name="video_idx")
+    tables = before + time.perf_counter() - began
     snapshot, _ = _timed(lambda: write_snapshot(store, folder))
     return {"tables_seconds": tables, "snapshot_seconds": snapshot}
+
+
+def require_disk(folder: Path, rows: int) -> None:
+    """Stop if the disk is too small for an index.
+
+    Raises:
+        SystemExit: with what is missing.
+    """
+    present = disk_bytes(folder)
+    needed, free = rows * DIM * 2 * DISK - present, shutil.disk_usage(folder).free
+    if needed > free:
+        raise SystemExit(f"{folder}: {needed / 1e9:.1f} GB more are needed, {free / 1e9:.1f} are free; use --rows")
 
 
 def exact_scan(folder: Path, queries: np.ndarray) -> np.ndarray:
@@ -161,22 +201,44 @@ def merge_cost(report: harness.Report, rng: np.random.Generator, seconds: np.nda
         report.claim(f"{count} shards: the merge is the sorted union", same, 1.0, same == 1)
 
 
+def measured(
+    place: Path, rows: int, seed: int
+) -> tuple[dict[str, float], dict[str, Any], list[float], dict[str, float]]:
+    """Build an index in a folder and measure it; what the folder has is not done again.
+
+    Returns:
+        Seconds of building, the measurements of each process, the cosine of the last nearest frame of each query, and
+        sizes on disk.
+    """
+    require_disk(place, rows)
+    folder, footage = place / "index", DrawnAnew(seed)
+    queries = Footage(np.random.default_rng(seed)).texts(QUERIES)
+    built = harness.finished(place / "built.json", lambda: build(folder, footage, rows))
+    np.save(place / "queries.npy", queries)
+
+    def process(what: str) -> Any:
+        """Measure in a process of its own."""
+        return harness.in_subprocess(__spec__.name, str(folder), what)
+
+    found = {}
+    for what in ("free", "limited", "tables"):
+        found[what] = harness.finished(place / f"{what}.json", partial(process, what))
+    least = harness.finished(place / "least.json", lambda: exact_scan(folder, queries).tolist())
+    return built, found, least, disk(folder, rows)
+
+
 def main() -> None:
     """Build, measure and simulate."""
     parser = harness.plain_parser(__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="number of frames; the disk takes 1.6 KB for each")
+    parser.add_argument("--folder", type=Path, help="keep the index and finished measurements here, and continue them")
     args = parser.parse_args()
-    rows, rng = QUICK_ROWS if args.quick else args.rows, np.random.default_rng(args.seed)
+    rows = QUICK_ROWS if args.quick else args.rows
     report = harness.Report("search_large", seeds=[args.seed])
     with tempfile.TemporaryDirectory() as name:
-        folder, footage = Path(name) / "index", Footage(rng)
-        built = build(folder, footage, rows)
-        queries = footage.texts(QUERIES)
-        np.save(Path(name) / "queries.npy", queries)
-        found = {
-            what: harness.in_subprocess(__spec__.name, str(folder), what) for what in ("free", "limited", "tables")
-        }
-        least, sizes = exact_scan(folder, queries), disk(folder, rows)
+        place = args.folder / f"{rows}-{args.seed}" if args.folder else Path(name)
+        place.mkdir(parents=True, exist_ok=True)
+        built, found, least, sizes = measured(place, rows, args.seed)
     free, limit, tables = (found[what] for what in ("free", "limited", "tables"))
     truth = [[tuple(moment) for moment in answer] for answer in tables.pop("answers")]
     for what, one in (("", free), (" within 4 GiB", limit)):
@@ -196,6 +258,7 @@ def main() -> None:
         report.claim(f"{rows} frames{what}: at most 4096 MB of memory that is not a file's", anonymous, 4096.0,
                      anonymous <= 4096)  # fmt: skip
     report.row(name=f"LanceDB, exact: the same search, {rows} frames", **tables, recall=1.0)
+    rng = np.random.default_rng(args.seed)
     spread = np.interp(rng.random(1000), [0, 0.5, 0.95, 0.99], [free[f"p{s}_ms"] / 1000 for s in (50, 50, 95, 99)])
     merge_cost(report, rng, spread, rows)
     report.finish(columns=("name", "p50_ms", "p99_ms", "recall"))

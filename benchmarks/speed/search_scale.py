@@ -1,8 +1,11 @@
-"""Search of large indexes: latency beside recall, disk and memory, with NumPy and LanceDB in the same run.
+"""Search of large indexes: latency beside recall, disk and memory, with NumPy, LanceDB, FAISS and USearch in one run.
 
 Vectors are synthetic but clustered, with the geometry of CLIP: all frames share a direction, a video is a sequence of
-scenes, frames of a scene are near each other, and texts are far from all frames. A query is a vector; encoding a text
-is not part of this.
+scenes, frames of a scene are near each other, and texts are far from all frames. With `--real INDEX` there are others
+beside them: stretches of the vectors of an index, with noise. A query is a vector; encoding a text is not part of this.
+
+Every engine finds the nearest frames for the same search, whose moments are compared with those of an exact one. FAISS
+and USearch hold all vectors in memory (`benchmarks/common/nearest_peers.py`); without them their rows are missing.
 """
 
 from __future__ import annotations
@@ -14,12 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from benchmarks.common import harness
+from benchmarks.common.nearest_peers import Replaced, installed
 from mova.search import query
 from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.snapshot_writer import write_snapshot
+from mova.search.evidence import VECTORS
+from mova.search.narrow.selection import Reader
 from mova.search.query import Query
+from mova.search.storage import upkeep
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
 
@@ -32,12 +40,16 @@ NEAREST = 256
 K = 10
 GOALS = {180_000: ("p50_ms", 30.0), 1_000_000: ("p99_ms", 100.0)}
 MOST_DISK = 1.8
+FRAME_NOISE, TEXT_NOISE = 0.5, 0.3
+"""Length of the random vector that is added to a real frame, or to a real text, of length 1."""
 
 _F32 = np.ndarray
 
 
 class Footage:
     """Random vectors of frames and of texts."""
+
+    dim = DIM
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -56,15 +68,48 @@ class Footage:
         return _unit(0.5 * self.common + about + 2 * self.rng.standard_normal((count, DIM), dtype=np.float32))
 
 
+class RealFootage:
+    """Vectors of an index and of the background sentences of its model, with noise.
+
+    Args:
+        rng: draws stretches and noise.
+        folder: of an index; its texts are those of `false_alarms.safetensors`, which `mova index` and searches write.
+    """
+
+    def __init__(self, rng: np.random.Generator, folder: Path) -> None:
+        self.rng = rng
+        store = Store(folder)
+        contents = sorted({record.content for record in store.records().values()})
+        self.videos = [frames.vectors for frames in store.fetch(contents).values()]
+        self.dim = store.meta.dim
+        self.sentences = load_file(folder / VECTORS)["vectors"]
+
+    def frames(self, count: int) -> _F32:
+        """Return frames of one video, (T, d): stretches of real ones."""
+        parts: list[_F32] = []
+        while sum(map(len, parts)) < count:
+            video = self.videos[self.rng.integers(len(self.videos))]
+            first = self.rng.integers(len(video))
+            parts.append(video[first : first + SCENE])
+        return self._noisy(np.concatenate(parts)[:count], FRAME_NOISE)
+
+    def texts(self, count: int) -> _F32:
+        """Return texts, (n, d)."""
+        return self._noisy(self.sentences[self.rng.integers(0, len(self.sentences), count)], TEXT_NOISE)
+
+    def _noisy(self, rows: _F32, length: float) -> _F32:
+        return _unit(rows + length * _unit(self.rng.standard_normal(rows.shape, dtype=np.float32)))
+
+
 def _unit(rows: _F32) -> _F32:
     unit: _F32 = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     return unit
 
 
-def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
+def build(folder: Path, footage: Footage | RealFootage, rows: int) -> dict[str, float]:
     """Write an index of a size as `mova index` does; return seconds of the tables' upkeep and of the snapshot."""
     store = Store(folder)
-    store.create(Meta("m", "f", DIM, 1.0))
+    store.create(Meta("m", "f", footage.dim, 1.0))
     tidying = 0.0
     for write, _ in enumerate(write_frames(store, footage, rows)):
         if write % TIDY_EVERY == TIDY_EVERY - 1:
@@ -74,9 +119,11 @@ def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
     return {"tidy_seconds": tidying, "snapshot_seconds": snapshot}
 
 
-def write_frames(store: Store, footage: Footage, rows: int, videos: int = VIDEOS) -> Iterator[int]:
-    """Append videos to an index until it has a number of frames; yield their number after each write."""
-    for first in range(0, rows, LENGTH * videos):
+def write_frames(
+    store: Store, footage: Footage | RealFootage, rows: int, videos: int = VIDEOS, present: int = 0
+) -> Iterator[int]:
+    """Append videos to an index, which has some frames, until it has a number of them; yield it after each write."""
+    for first in range(present, rows, LENGTH * videos):
         parts, records = [], []
         last = min(first + LENGTH * videos, rows)
         for start in range(first, last, LENGTH):
@@ -90,12 +137,16 @@ def write_frames(store: Store, footage: Footage, rows: int, videos: int = VIDEOS
         yield last
 
 
-def disk(folder: Path, rows: int) -> dict[str, float]:
+def disk(folder: Path, rows: int, dim: int = DIM) -> dict[str, float]:
     """Return the sizes of the parts of an index, as multiples of the raw vectors in half precision."""
-    raw = rows * DIM * 2
-    parts = {name: sum(p.stat().st_size for p in (folder / name).rglob("*") if p.is_file()) for name in PARTS}
-    whole = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return {"disk": whole / raw, **{f"disk_{PARTS[name]}": size / raw for name, size in parts.items()}}
+    raw = rows * dim * 2
+    parts = {name: disk_bytes(folder / name) for name in PARTS}
+    return {"disk": disk_bytes(folder) / raw, **{f"disk_{PARTS[name]}": size / raw for name, size in parts.items()}}
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def measure(ask: Callable[[_F32], Any], queries: _F32) -> tuple[dict[str, float], list[Any]]:
@@ -109,7 +160,7 @@ def measure(ask: Callable[[_F32], Any], queries: _F32) -> tuple[dict[str, float]
     return {f"p{share}_ms": 1000 * float(np.percentile(seconds, share)) for share in (50, 95, 99)}, answers
 
 
-def whole_query(reader: Store | Snapshot, vector: _F32) -> list[tuple[str, float, float]]:
+def whole_query(reader: Reader, vector: _F32) -> list[tuple[str, float, float]]:
     """Return the moments for a query."""
     request = Query("x", ("x",), vector[None], "none")
     return [(moment.video, moment.start, moment.end) for moment in query.search(reader, request, K)]
@@ -121,8 +172,9 @@ def recall(answers: list[Any], truth: list[Any]) -> float:
     return sum(len(set(a) & set(t)) for a, t in pairs) / sum(len(t) for _, t in pairs)
 
 
-def size(report: harness.Report, folder: Path, footage: Footage, rows: int, rounds: int) -> None:
+def size(report: harness.Report, folder: Path, footage: Footage | RealFootage, rows: int, rounds: int) -> None:
     """Measure one size."""
+    kind = f"{rows} frames" if isinstance(footage, Footage) else f"{rows} real frames with noise"
     built = build(folder, footage, rows)
     queries = footage.texts(rounds)
     before = {key: harness.resident(key) for key in ("RssAnon", "RssFile")}
@@ -146,22 +198,52 @@ def size(report: harness.Report, folder: Path, footage: Footage, rows: int, roun
     agree = float(np.mean([np.all(a >= t.min() - 1e-6) for a, t in zip(frames, nearest, strict=True)]))
     own, _ = measure(lambda vector: snapshot.nearest(vector, NEAREST), queries)
     moments = recall(answers, exact)
-    sizes = disk(folder, rows)
-    report.row(name=f"mova search, {rows} frames", **latency, recall=moments, **built, **sizes, **memory)
-    report.row(name=f"mova, nearest {NEAREST} of {rows} frames", **own, recall=agree)
-    report.row(name=f"LanceDB, exact: the same search, {rows} frames", **lance, recall=1.0)
-    report.row(name=f"NumPy float32 in memory, nearest {NEAREST} of {rows} frames", **scan, recall=1.0)
-    report.claim(f"{rows} frames: the moments are those of an exact search", moments, 1.0, moments == 1)
-    report.claim(f"{rows} frames: the nearest frames are those of an exact scan", agree, 1.0, agree == 1)
-    if rows in GOALS:
+    sizes = disk(folder, rows, footage.dim)
+    built["build_seconds"] = built["snapshot_seconds"]
+    report.row(name=f"mova search, {kind}", **latency, recall=moments, **built, **sizes, **memory)
+    report.row(name=f"mova, nearest {NEAREST} of {kind}", **own, recall=agree)
+    report.row(name=f"LanceDB, exact: the same search, {kind}", **lance, recall=1.0)
+    report.row(name=f"NumPy float32 in memory, nearest {NEAREST} of {kind}", **scan, recall=1.0)
+    report.claim(f"{kind}: the moments are those of an exact search", moments, 1.0, moments == 1)
+    report.claim(f"{kind}: the nearest frames are those of an exact scan", agree, 1.0, agree == 1)
+    if rows in GOALS and isinstance(footage, Footage):
         key, bound = GOALS[rows]
-        report.claim(
-            f"{rows} frames: {key[:3]} of a search at most {bound:g} ms", latency[key], bound, latency[key] <= bound
-        )
-    report.claim(
-        f"{rows} frames: the index takes at most {MOST_DISK} times the raw vectors", sizes["disk"], MOST_DISK,
-        sizes["disk"] <= MOST_DISK,
-    )  # fmt: skip
+        report.claim(f"{kind}: {key[:3]} of a search at most {bound:g} ms", latency[key], bound, latency[key] <= bound)
+    whole = sizes["disk"]
+    report.claim(f"{kind}: the index takes at most {MOST_DISK} times the raw vectors", whole, MOST_DISK,
+                 whole <= MOST_DISK)  # fmt: skip
+    compare(report, snapshot, wide, queries, answers, kind)
+    approximate(report, folder, queries, answers, kind)
+
+
+def compare(report: harness.Report, snapshot: Snapshot, wide: _F32, queries: _F32, truth: list[Any], kind: str) -> None:
+    """Measure the same search with the engines that are installed, one after the other."""
+    raw = wide.size * 2
+    for peer in installed():
+        seconds, engine = _timed(lambda peer=peer: peer.build(wide))  # type: ignore[misc]
+        with tempfile.TemporaryDirectory() as name:
+            engine.save(Path(name) / "index")
+            built = {"build_seconds": seconds, "disk": (Path(name) / "index").stat().st_size / raw}
+        for setting, search in engine.searches.items():
+            reader: Any = Replaced(snapshot, search)
+            latency, answers = measure(lambda vector, reader=reader: whole_query(reader, vector), queries)  # type: ignore[misc]
+            nearest, _ = measure(lambda vector, search=search: search(vector, NEAREST), queries)  # type: ignore[misc]
+            alone = {f"nearest_{key}": nearest[key] for key in ("p50_ms", "p99_ms")}
+            name = f"{peer.name}{setting}: the same search, {kind}"
+            report.row(name=name, **latency, recall=recall(answers, truth), **built, **alone)
+
+
+def approximate(report: harness.Report, folder: Path, queries: _F32, truth: list[Any], kind: str) -> None:
+    """Measure the approximate index of LanceDB that remote indexes have from `upkeep.ANN_ROWS` frames on."""
+    before = disk_bytes(folder / "frames.lance")
+    tables = Store(folder)
+    table = tables.connection.open_table("frames")
+    seconds, _ = _timed(lambda: upkeep.build_index(table))
+    size = (disk_bytes(folder / "frames.lance") - before) / (table.count_rows() * queries.shape[1] * 2)
+    tables = Store(folder)
+    latency, answers = measure(lambda vector: whole_query(tables, vector), queries)
+    report.row(name=f"LanceDB, approximate: the same search, {kind}", **latency, recall=recall(answers, truth),
+               build_seconds=seconds, disk=size)  # fmt: skip
 
 
 def _nearest(wide: _F32, vector: _F32) -> _F32:
@@ -177,14 +259,21 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def main() -> None:
     """Measure all sizes."""
-    args = harness.arguments(__doc__)
+    parser = harness.plain_parser(__doc__)
+    parser.add_argument("--rows", type=int, action="append", help="number of frames; may be repeated")
+    parser.add_argument("--real", type=Path, help="an index whose vectors, with noise, are searched too")
+    args = parser.parse_args()
     report = harness.Report("search_scale", seeds=[args.seed])
-    for rows in (20_000, 60_000) if args.quick else (180_000, 1_000_000):
-        with tempfile.TemporaryDirectory() as name:
-            size(
-                report, Path(name) / "index", Footage(np.random.default_rng(args.seed)), rows, 50 if args.quick else 200
-            )
-    report.finish(columns=("name", "p50_ms", "p95_ms", "p99_ms", "recall"))
+    for rows in args.rows or ((20_000, 60_000) if args.quick else (180_000, 1_000_000)):
+        for real in (None, args.real) if args.real else (None,):
+            rng = np.random.default_rng(args.seed)
+            footage = Footage(rng) if real is None else RealFootage(rng, real)
+            with tempfile.TemporaryDirectory() as name:
+                size(report, Path(name) / "index", footage, rows, 50 if args.quick else 200)
+    columns = ("name", "p50_ms", "p99_ms", "recall", "build_seconds", "disk")
+    for row in report.rows:
+        row |= {key: row.get(key) for key in columns}
+    report.finish(columns=columns)
 
 
 if __name__ == "__main__":

@@ -52,12 +52,18 @@ def tidy(table: Any, folder: Path | None, *, is_last: bool, vectors: bool) -> No
 
 def _indexed(table: Any, least: int) -> int:
     """Build the approximate index of a table from `least` rows on; return the number of rows that are not in it."""
-    indices = {index.name: index for index in table.list_indices()}
+    indices = table.list_indices()
     if table.count_rows() >= least:
-        for column, config in {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()}.items():
-            if f"{column}_idx" not in indices:
-                table.create_index(column, config=config, name=f"{column}_idx")
-    return sum(index.num_unindexed_rows or 0 for index in indices.values())
+        build_index(table)
+    return sum(one.num_unindexed_rows or 0 for one in indices)
+
+
+def build_index(table: Any) -> None:
+    """Build the approximate index of the vectors of a table of frames, and the one of their contents, if missing."""
+    present = {one.name for one in table.list_indices()}
+    for column, config in {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()}.items():
+        if f"{column}_idx" not in present:
+            table.create_index(column, config=config, name=f"{column}_idx")
 
 
 def _has_superseded(table: Any, folder: Path) -> bool:

@@ -1,0 +1,141 @@
+"""Other engines that find nearest frames, in the place of ours: FAISS and USearch, if they are installed.
+
+Neither is a dependency of mova. FAISS (Douze et al., arXiv 2401.08281): flat (exact), IVF (lists of frames near a
+centroid) and HNSW (a graph; Malkov and Yashunin, arXiv 1603.09320). USearch: HNSW of half-precision vectors.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mova.search.cold.snapshot import Snapshot
+
+LISTS, PROBES = 4, (32, 128)
+"""IVF: lists per square root of the number of frames (the guideline of FAISS), and lists that are visited."""
+LINKS, BREADTH = 32, (256, 1024)
+"""HNSW: neighbors per frame, and candidates that are kept during a search."""
+
+Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""Takes a unit vector (d,) and a number; returns rows and cosines, best first."""
+
+
+class Engine(NamedTuple):
+    """A built index of another engine.
+
+    Attributes:
+        searches: find the nearest rows, by the setting that they are made with.
+        save: writes it to a file.
+    """
+
+    searches: Mapping[str, Search]
+    save: Callable[[Path], None]
+
+
+class Peer(NamedTuple):
+    """An engine that may be installed.
+
+    Attributes:
+        name: for the table.
+        package: to install.
+        build: makes an index of vectors, float32, (R, d).
+    """
+
+    name: str
+    package: str
+    build: Callable[[np.ndarray], Engine]
+
+
+def installed() -> Iterator[Peer]:
+    """Yield the engines that can be imported; print a line for each package that cannot."""
+    for package, module, peers in (
+        ("faiss-cpu", "faiss", [("flat", "Flat"), ("IVF", None), ("HNSW", f"HNSW{LINKS},Flat")]),
+        ("usearch", "usearch.index", [("HNSW", "")]),
+    ):
+        try:
+            library = import_module(module)
+        except ImportError as error:
+            print(f"not compared: {package} is not installed ({error})")
+            continue
+        for kind, factory in peers:
+            if module == "faiss":
+                yield Peer(f"FAISS {kind}", package, lambda v, f=factory, lib=library: _faiss(lib, v, f))  # type: ignore[misc]
+            else:
+                yield Peer(f"USearch {kind}, half precision", package, lambda v, lib=library: _usearch(lib, v))  # type: ignore[misc]
+
+
+def _faiss(faiss: Any, vectors: np.ndarray, factory: str | None) -> Engine:
+    count, dim = vectors.shape
+    lists = max(1, LISTS * round(math.sqrt(count)))
+    index = faiss.index_factory(dim, factory or f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+    if not index.is_trained:
+        index.train(vectors[:: max(1, count // (40 * lists))])
+    index.add(vectors)
+
+    def searching(owner: Any = None, key: str = "", value: int = 0) -> Search:
+        """Return a search with a setting."""
+
+        def search(vector: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+            """Ask for the nearest rows; lists that were visited may have fewer."""
+            if owner is not None:
+                setattr(owner, key, value)
+            cosines, rows = index.search(vector[None], limit)
+            found = rows[0] >= 0
+            return rows[0][found], cosines[0][found]
+
+        return search
+
+    if factory is None:
+        searches = {f", {number} lists": searching(index, "nprobe", number) for number in PROBES}
+    elif factory.startswith("HNSW"):
+        searches = {f", breadth {number}": searching(index.hnsw, "efSearch", number) for number in BREADTH}
+    else:
+        searches = {"": searching()}
+    return Engine(searches, lambda path: faiss.write_index(index, str(path)))
+
+
+def _usearch(usearch: Any, vectors: np.ndarray) -> Engine:
+    index = usearch.Index(ndim=vectors.shape[1], metric="ip", dtype="f16", connectivity=LINKS)
+    index.add(np.arange(len(vectors)), vectors, threads=os.cpu_count() or 1)
+
+    def searching(breadth: int) -> Search:
+        """Return a search with a breadth."""
+
+        def search(vector: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+            """Ask for the nearest rows."""
+            index.expansion_search = breadth
+            found = index.search(vector, limit)
+            return np.asarray(found.keys, np.int64), 1 - np.asarray(found.distances, np.float32)
+
+        return search
+
+    return Engine({f", breadth {number}": searching(number) for number in BREADTH}, lambda path: index.save(str(path)))
+
+
+class Replaced:
+    """A snapshot whose nearest frames another engine finds. Everything else of a search is as with the snapshot.
+
+    Args:
+        snapshot: without removed videos.
+        search: of an engine that was built from all of its vectors, in their order.
+    """
+
+    def __init__(self, snapshot: Snapshot, search: Search) -> None:
+        self._snapshot, self._search = snapshot, search
+        first = sorted((row, content) for content, row in snapshot.first_rows.items())
+        self._starts, self._contents = np.array([row for row, _ in first]), [content for _, content in first]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._snapshot, name)
+
+    def nearest(self, query: np.ndarray, limit: int, /) -> tuple[list[str], np.ndarray]:
+        """Return the contents of the frames that the engine finds, and their cosines, best first."""
+        rows, cosines = self._search(query, min(limit, self._snapshot.count_frames()))
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        return [self._contents[i] for i in owners.tolist()], cosines.astype(np.float32)
