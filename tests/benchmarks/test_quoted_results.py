@@ -17,6 +17,8 @@ JUDGING = ROOT / "docs/guides/judging.md"
 GUIDED = ROOT / "docs/research/guided-generation.md"
 SEARCH = ROOT / "docs/reference/search.md"
 MEASUREMENTS = ROOT / "docs/reference/measurements.md"
+ROBUSTNESS = ROOT / "docs/reference/robustness.md"
+SOAK = ("kills", "interrupted", "disturbances", "damaged_tables", "damaged_videos", "serve_soak")
 SIZES = (10, 30, 100, 400, 1000, 3000, 10_000)
 
 
@@ -223,3 +225,52 @@ def test_the_page_quotes_the_study_of_guided_generation(name: str) -> None:
     measured = rows("guide")[name]
     keys = [*(f"sentence {k}" for k in (1, 2, 3)), "all", "lowest", "highest", "place", "color", "shape", "motion"]
     assert cells(GUIDED, name) == [f"{measured[key]:.1f}" for key in keys]
+
+
+def test_the_page_of_robustness_quotes_the_suite() -> None:
+    for study, label, name in (
+        ("kills", "`mova index`", "indexing"),
+        ("kills", "`mova train`", "training"),
+        ("interrupted", "joining the files of an index", "compaction"),
+        ("interrupted", "`mova data convert`", "conversion"),
+        ("interrupted", "`mova index --novelty`", "indexing of stretches"),
+    ):
+        row = rows(study)[name]
+        keys = ("killed", "runs compared", "lost", "twice", "wrong")
+        assert cells(ROBUSTNESS, label) == [str(row.get(key, "–")) for key in keys]
+    disturbed = rows("disturbances")
+    reads = disturbed["readers beside a writer"]["reads"]
+    for label, name in (
+        ("a full disk", "full disk"),
+        ("a drive that vanishes", "vanished drive"),
+        ("a wrong clock", "wrong clock"),
+        ("two writers", "two writers"),
+        (f"readers beside a writer ({reads} reads)", "readers beside a writer"),
+    ):
+        keys = ("trials", "refused", "other_errors", "lost", "twice", "wrong")
+        assert cells(ROBUSTNESS, label) == [str(disturbed[name][key]) for key in keys]
+
+
+def test_the_page_of_robustness_quotes_damaged_files_and_the_service() -> None:
+    videos, tables, served = rows("damaged_videos"), rows("damaged_tables"), rows("serve_soak")
+    numbers = [f"{videos[name]['count']:,}" for name in ("mutants", "indexed", "reported")]
+    kinds = videos["seed videos"]["count"]
+    assert cells(ROBUSTNESS, f"videos of {kinds} kinds, by `mova index`") == [*numbers, "0", "0"]
+    names = ("damaged files", "read all the same", "refused with an error of mova")
+    numbers = [f"{tables[name]['count']:,}" for name in names]
+    readers = tables["readers"]["count"]
+    assert cells(ROBUSTNESS, f"tables, annotations and documents, by {readers} readers") == [*numbers, "0", "0"]
+    kills, memory, end = (served[name] for name in ("kills", "memory", "memory at the end"))
+    text = " ".join(ROBUSTNESS.read_text(encoding="utf-8").split())
+    assert f"killed {kills['killed']} times while clients searched ({kills['searches']} searches)" in text
+    assert (
+        f"({memory['rounds']:,} rounds, none failed) its memory was {memory['megabytes_warm']:.0f} MB once warm" in text
+    )
+    assert f"and {end['megabytes_end']:.0f} MB at the end" in text
+    assert f"No process took more than {videos['peak memory, MB']['count'] / 1000:.1f} GB" in text
+    documents = [ROOT / f"benchmarks/results/{name}.json" for name in SOAK]
+    claims = [claim for path in documents for claim in json.loads(path.read_text(encoding="utf-8"))["claims"]]
+    assert all(claim["holds"] for claim in claims)
+    assert [kills[key] for key in ("jobs lost", "searches that changed", "videos missing or twice", "damaged")] == [
+        0
+    ] * 4
