@@ -4,8 +4,9 @@ Vectors are synthetic but clustered, with the geometry of CLIP: all frames share
 scenes, frames of a scene are near each other, and texts are far from all frames. With `--real INDEX` there are others
 beside them: stretches of the vectors of an index, with noise. A query is a vector; encoding a text is not part of this.
 
-Every engine finds the nearest frames for the same search, whose moments are compared with those of an exact one. FAISS
-and USearch hold all vectors in memory (`benchmarks/common/nearest_peers.py`); without them their rows are missing.
+The videos are also divided among several indexes that are searched as one. Every engine finds the nearest frames for
+the same search, whose moments are compared with those of an exact one. FAISS and USearch hold all vectors in memory
+(`benchmarks/common/nearest_peers.py`); without them their rows are missing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from mova.search.cold.snapshot_writer import write_snapshot
 from mova.search.evidence import VECTORS
 from mova.search.narrow.selection import Reader
 from mova.search.query import Query
+from mova.search.shards.union import Shard, Union
 from mova.search.storage import upkeep
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
@@ -37,6 +40,8 @@ VIDEOS, TIDY_EVERY = 20, 16
 """Videos per write, and writes between two checks for small fragments."""
 PARTS = {"frames.lance": "table", "videos.lance": "records", "snapshot": "snapshot"}
 NEAREST = 256
+SHARDS = 4
+"""Indexes among which the videos are divided."""
 K = 10
 GOALS = {180_000: ("p50_ms", 30.0), 1_000_000: ("p99_ms", 100.0)}
 MOST_DISK = 1.8
@@ -212,6 +217,7 @@ def size(report: harness.Report, folder: Path, footage: Footage | RealFootage, r
     whole = sizes["disk"]
     report.claim(f"{kind}: the index takes at most {MOST_DISK} times the raw vectors", whole, MOST_DISK,
                  whole <= MOST_DISK)  # fmt: skip
+    side_by_side(report, snapshot, folder.parent / "shards", queries, answers, kind)
     compare(report, snapshot, wide, queries, answers, kind)
     approximate(report, folder, queries, answers, kind)
 
@@ -231,6 +237,33 @@ def compare(report: harness.Report, snapshot: Snapshot, wide: _F32, queries: _F3
             alone = {f"nearest_{key}": nearest[key] for key in ("p50_ms", "p99_ms")}
             name = f"{peer.name}{setting}: the same search, {kind}"
             report.row(name=name, **latency, recall=recall(answers, truth), **built, **alone)
+
+
+def side_by_side(
+    report: harness.Report, snapshot: Snapshot, folder: Path, queries: _F32, truth: list[Any], kind: str
+) -> None:
+    """Divide the videos among indexes, and measure the same search over all of them (`mova.ShardedIndex`)."""
+    records = list(snapshot.records().values())
+    spent, shards = 0.0, []
+    for number in range(SHARDS):
+        store = Store(folder / str(number))
+        store.create(snapshot.meta)
+        own = records[number::SHARDS]
+        for first in range(0, len(own), VIDEOS):
+            part = own[first : first + VIDEOS]
+            stored = snapshot.fetch([record.content for record in part])
+            store.append([record.content for record in part], [stored[record.content] for record in part])
+            store.commit(part)
+        spent += _timed(lambda store=store, number=number: write_snapshot(store, folder / str(number)))[0]  # type: ignore[misc]
+        opened = Snapshot.open(folder / str(number))
+        assert opened is not None
+        shards.append(Shard(str(number), opened))
+    with ThreadPoolExecutor(SHARDS) as pool:
+        union = Union(shards, pool)
+        latency, answers = measure(lambda vector: whole_query(union, vector), queries)
+    found = recall(answers, truth)
+    report.row(name=f"mova search, {SHARDS} indexes as one, {kind}", **latency, recall=found, build_seconds=spent)
+    report.claim(f"{kind}: {SHARDS} indexes have the moments of one", found, 1.0, found == 1)
 
 
 def approximate(report: harness.Report, folder: Path, queries: _F32, truth: list[Any], kind: str) -> None:
