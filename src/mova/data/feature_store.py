@@ -2,8 +2,9 @@
 
 A store is a folder with `store.json`, which describes how the vectors were computed (`FeatureKey`), and shards as
 safetensors files. A shard has `frames` (N, d), `times` (N,) and, as metadata, one record per clip: where its rows are,
-or why there are none. A shard is written to a temporary file and renamed when complete, so a killed run leaves only
-complete shards. A later record replaces an earlier one of the same clip.
+or why there are none; vectors of windows also have `windows` (N, 2), start and end. A shard is written to a temporary
+file and renamed when complete, so a killed run leaves only complete shards. A later record replaces an earlier one of
+the same clip.
 
 safetensors reads any rows of a memory-mapped file in microseconds; a LanceDB table takes milliseconds to find and
 decode them (`benchmarks/speed/features.py`). Vectors are not searched here, so a database has no other advantage.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -34,8 +36,9 @@ from mova.video.sampling import TOLERANCE, on_display
 
 logger = logging.getLogger(__name__)
 
-LAYOUT_VERSION = 1
-"""Version of the file layout."""
+LAYOUT_VERSION, WINDOWS_LAYOUT = 1, 2
+"""Versions of the file layout: of single frames, and of windows of several frames, which earlier versions refuse."""
+WINDOW_KEYS = ("window", "stride")
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 """Precisions in which vectors can be stored."""
 
@@ -65,6 +68,7 @@ class FeatureKey:
         rule, frames: a named rule of `video/sampling.py` and its number of frames; None with `fps`.
         dtype: precision of the stored vectors, one of `DTYPES`; not compared.
         layout: version of the file layout.
+        window, stride: sampled frames per vector, and from one vector to the next (`mova.scoring.windows.rule`).
 
     >>> stored, expected = (FeatureKey("clip", "a1", "b2", dim=8, fps=fps) for fps in (2.0, 1.0))
     >>> stored.differences(expected)
@@ -80,6 +84,8 @@ class FeatureKey:
     frames: int | None = None
     dtype: str = "float16"
     layout: int = LAYOUT_VERSION
+    window: int = 1
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -88,7 +94,12 @@ class FeatureKey:
     @property
     def sampling(self) -> str:
         """Description of the frame sampling."""
-        return f"{self.frames} frames by {self.rule}" if self.fps is None else f"{self.fps:g} frames per second"
+        sampling = f"{self.frames} frames by {self.rule}" if self.fps is None else f"{self.fps:g} frames per second"
+        return sampling if self.window == 1 else f"{sampling} in windows of {self.window} every {self.stride}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description of a store; that of single frames has no windows, as before there were any."""
+        return {name: value for name, value in vars(self).items() if self.window > 1 or name not in WINDOW_KEYS}
 
     def differences(self, expected: FeatureKey) -> list[str]:
         """Return the differences from `expected`, one sentence per difference; empty if the vectors are compatible."""
@@ -205,12 +216,32 @@ class FeatureStore:
             raise DataError(self._missing([clip]))
         if record.cause is not None:
             raise VideoError(clip.video, record.cause)
-        frames, times = self._shard(record.shard)
+        frames, times, _ = self._shard(record.shard)
         rows = slice(record.first, record.first + record.count)
         vectors, pts = frames[rows], times[rows].numpy()
         vectors = (vectors.float() if vectors.dtype == torch.bfloat16 else vectors).numpy()
         result = FrameVectors(vectors, pts, record.end)
-        return result if record.clip == clip else _cut(result, clip)
+        if record.clip == clip:
+            return result
+        part = result[_inside(pts, record.end, clip)]
+        return FrameVectors(part.vectors, part.pts, record.end if clip.end is None else min(clip.end, record.end))
+
+    def windows(self, clip: Clip) -> npt.NDArray[np.float64] | None:
+        """Return start and end (T, 2) in seconds of what each vector of `read(clip)` sees; None for single frames.
+
+        Windows of a clip inside a longer stored clip may reach beyond it.
+
+        Raises:
+            VideoError, DataError: see `read`.
+        """
+        if self.key.window == 1:
+            return None
+        pts, record = self.read(clip).pts, self.find(clip)
+        assert record is not None
+        _, times, windows = self._shard(record.shard)
+        rows = slice(record.first, record.first + record.count)
+        seen: npt.NDArray[np.float64] = windows[rows].numpy()
+        return seen if len(pts) == len(seen) else seen[_inside(times[rows].numpy(), record.end, clip)]
 
     def expect(self, clips: Iterable[Clip], folder: Path) -> None:
         """Check before a run that clips are stored; log how many are cut from longer clips or could not be read.
@@ -262,12 +293,13 @@ class FeatureStore:
             by_video.setdefault(record.clip.video, []).append(record)
         return by_video
 
-    def _shard(self, name: str) -> tuple[Any, Any]:
-        """Return the memory-mapped `frames` and `times` of a shard."""
+    def _shard(self, name: str) -> tuple[Any, Any, Any]:
+        """Return the memory-mapped `frames`, `times` and `windows` (None for single frames) of a shard."""
         if name not in self._open:
             with _shard_errors(self.folder / name):
                 file = safe_open(self.folder / name, "pt")
-                self._open[name] = (file.get_slice("frames"), file.get_slice("times"))
+                windows = file.get_slice("windows") if self.key.window > 1 else None
+                self._open[name] = (file.get_slice("frames"), file.get_slice("times"), windows)
         return self._open[name]
 
     def _missing(self, clips: list[Clip]) -> str:
@@ -292,12 +324,13 @@ def read_key(folder: Path) -> FeatureKey:
         layout = document["layout"]
     except (DataError, LookupError, TypeError) as error:
         raise DataError(f"{folder}: is not a feature store; write one with `mova data features`") from error
-    if layout != LAYOUT_VERSION:
+    if layout not in (LAYOUT_VERSION, WINDOWS_LAYOUT):
         raise IndexMismatchError(
-            f"{folder}: its layout version is {layout}, but this version of mova reads {LAYOUT_VERSION}; "
-            "write another store"
+            f"{folder}: its layout version is {layout}, but this version of mova reads {LAYOUT_VERSION} and "
+            f"{WINDOWS_LAYOUT}; write another store"
         )
-    if different := set(document) ^ {field.name for field in fields(FeatureKey)}:
+    absent = WINDOW_KEYS if layout == LAYOUT_VERSION else ()
+    if different := set(document) ^ ({field.name for field in fields(FeatureKey)} - set(absent)):
         raise DataError(
             f"{folder}: store.json has missing or unknown keys: {', '.join(sorted(different))}; write another store"
         )
@@ -350,13 +383,12 @@ def _covers(record: ClipRecord, clip: Clip) -> bool:
     return start <= clip.start and (end is None or (clip.end is not None and clip.end <= end))
 
 
-def _cut(result: FrameVectors, clip: Clip) -> FrameVectors:
-    """Cut a clip out of the vectors of a longer one."""
-    end = result.end if clip.end is None else min(clip.end, result.end)
-    inside = np.flatnonzero((result.pts >= clip.start - TOLERANCE) & (result.pts < end - TOLERANCE))
-    if not len(inside):
-        if clip.start >= result.end:
-            raise VideoError(clip.video, f"ends at {result.end:.2f} s, so there is no frame at {clip.start:.2f} s")
-        inside = on_display(result.pts, [clip.start])
-    part = result[inside]
-    return FrameVectors(part.vectors, part.pts, end)
+def _inside(pts: npt.NDArray[np.float64], end: float, clip: Clip) -> npt.NDArray[np.int64]:
+    """Return which of the vectors of a longer clip, which ends at `end`, are those of a clip in it."""
+    until = end if clip.end is None else min(clip.end, end)
+    inside = np.flatnonzero((pts >= clip.start - TOLERANCE) & (pts < until - TOLERANCE))
+    if len(inside):
+        return inside
+    if clip.start >= end:
+        raise VideoError(clip.video, f"ends at {end:.2f} s, so there is no frame at {clip.start:.2f} s")
+    return on_display(pts, [clip.start])

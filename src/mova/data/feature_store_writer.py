@@ -47,6 +47,7 @@ class FeatureWriter:
         self._records: list[ClipRecord] = []
         self._frames: list[torch.Tensor] = []
         self._times: list[npt.NDArray[np.float64]] = []
+        self._windows: list[npt.NDArray[np.float64]] = []
         self._rows, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Self:
@@ -61,20 +62,27 @@ class FeatureWriter:
         for partial in self.folder.glob("*.partial"):
             partial.unlink()
         if not self._adopt_existing_key():
-            _replace(self.folder / "store.json", lambda path: path.write_text(json.dumps(asdict(self.key)) + "\n"))
+            _replace(self.folder / "store.json", lambda path: path.write_text(json.dumps(self.key.to_json()) + "\n"))
         self.known = FeatureStore(self.folder).records
 
     def __exit__(self, *_: object) -> None:
         with self._held:
             self.flush()
 
-    def add(self, record: ClipRecord, times: npt.NDArray[np.float64], vectors: torch.Tensor) -> None:
+    def add(
+        self,
+        record: ClipRecord,
+        times: npt.NDArray[np.float64],
+        vectors: torch.Tensor,
+        windows: npt.NDArray[np.float64] | None = None,
+    ) -> None:
         """Add a clip.
 
         Args:
             record: clip, file and end; its rows are set here.
             times: (T,) seconds.
             vectors: (T, d), T > 0.
+            windows: (T, 2), start and end in seconds of what each vector sees; None for single frames.
 
         Raises:
             DataError: a vector is not finite, in its own or in the store's precision.
@@ -88,6 +96,8 @@ class FeatureWriter:
         self._records.append(replace(record, first=self._rows, count=len(times)))
         self._frames.append(converted)
         self._times.append(np.asarray(times, dtype=np.float64))
+        assert (windows is None) == (self.key.window == 1)
+        self._windows += [] if windows is None else [windows]
         self._rows += len(times)
         self._close_when_due()
 
@@ -106,11 +116,13 @@ class FeatureWriter:
                 "frames": torch.cat([empty, *self._frames]),
                 "times": torch.from_numpy(np.concatenate([np.empty(0), *self._times])),
             }
+            if self.key.window > 1:
+                tensors["windows"] = torch.from_numpy(np.concatenate([np.empty((0, 2)), *self._windows]))
             rows = [{k: v for k, v in asdict(record).items() if k != "shard"} for record in self._records]
             metadata = {"clips": json.dumps(rows)}
             _replace(self.folder / name, lambda path: save_file(tensors, path, metadata))
             self.known.update((record.clip, replace(record, shard=name)) for record in self._records)
-        self._records, self._frames, self._times = [], [], []
+        self._records, self._frames, self._times, self._windows = [], [], [], []
         self._rows, self._began = 0, time.monotonic()
 
     def _adopt_existing_key(self) -> bool:

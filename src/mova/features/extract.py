@@ -28,8 +28,9 @@ from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
 from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
-from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
+from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE, joined
 from mova.models.registry import load_same
+from mova.scoring.windows.rule import ending_with
 from mova.types import Frames
 from mova.utils.cluster import Cluster, map_on_cluster
 from mova.utils.hashing import content_hash
@@ -207,11 +208,13 @@ class Encoded:
         record: the clip and its file.
         times: (T,) seconds.
         vectors: (T, d).
+        windows: (T, 2), start and end in seconds of what each vector sees; None for single frames.
     """
 
     record: ClipRecord
     times: npt.NDArray[np.float64] | None = None
     vectors: torch.Tensor | None = None
+    windows: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,7 @@ class Reader:
         events = prefetch(self._decoded(todo), AHEAD)
         try:
             for clip, parts in groupby(events, key=itemgetter(0)):
-                yield _encode(model, clip, (part for _, part in parts))
+                yield _encode(model, clip, (part for _, part in parts), self.sampling.fps or model.frame_rate)
         except BaseException:
             self.decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
             raise
@@ -272,12 +275,12 @@ class Reader:
         return self.decoder.stream(path, **span, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
 
 
-def _encode(model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]) -> Encoded:
-    """Encode the frames of a clip."""
+def _encode(model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames], rate: float) -> Encoded:
+    """Encode the frames of a clip, sampled `rate` times per second."""
     record = next(parts)
     assert isinstance(record, ClipRecord)
     try:
-        encoded = list(model.encode_stream(_frames(record, parts)))
+        encoded = list(model.encode_parts(_frames(record, parts), rate))
         if not encoded:
             raise VideoError(clip.video, f"there is no frame from {clip.start:g} s on; fix the clip's times")
     except VideoError as error:
@@ -286,8 +289,9 @@ def _encode(model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]
         for _ in parts:  # the rest of the clip
             pass
         return Encoded(replace(record, cause=TOO_LARGE))
-    times = np.concatenate([part for part, _ in encoded])
-    return Encoded(record, times, torch.cat([vectors for _, vectors in encoded]))
+    whole = joined(encoded, record.end, None)
+    windows = None if whole.windows is None else ending_with(whole.windows, record.end)
+    return Encoded(record, whole.times, whole.frames, windows)
 
 
 def _store(encoded: Encoded, writer: FeatureWriter, report: FeatureReport) -> None:
@@ -297,7 +301,7 @@ def _store(encoded: Encoded, writer: FeatureWriter, report: FeatureReport) -> No
         writer.fail(record)
         report.failed[record.clip.video] = str(record.cause)
         return
-    writer.add(record, encoded.times, encoded.vectors)
+    writer.add(record, encoded.times, encoded.vectors, encoded.windows)
     report.written += 1
     report.frames += len(encoded.times)
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from mova.data.columns.items import row_clip
-from mova.data.feature_store import Clip, FeatureKey, FeatureStore
+from mova.data.feature_store import LAYOUT_VERSION, WINDOWS_LAYOUT, Clip, FeatureKey, FeatureStore
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.models.encoder import DualEncoder, VideoEmbedding
+from mova.scoring.windows.rule import cell_seconds
 from mova.video.reader import FrameRule
 
 
@@ -22,17 +23,24 @@ def feature_key(model: DualEncoder, sampling: FrameRule, dtype: str = "float16")
     """Return the key of a model's vectors for frames chosen by a rule.
 
     Raises:
-        UsageError: a frame rate that the model does not support, an unknown type, or an encoder of windows.
+        UsageError: a frame rate that the model does not support, an unknown type, or a rule without a rate for an
+            encoder of windows.
     """
-    if not model.window.is_picture:
+    window = model.window
+    if not window.is_picture and sampling.fps is None:
         raise UsageError(
-            f"{model.name} encodes windows of {model.window.frames} frames, and a feature store holds vectors of "
-            "single frames; leave --features out"
+            f"{model.name} encodes windows of {window.frames} consecutive frames, which need a rate; "
+            "sample with fps, not by a rule"
         )
     weights, preprocessing = model.video_fingerprint()
     chosen: dict[str, Any] = {"rule": sampling.rule, "frames": sampling.frames}
     if sampling.fps is not None:
         chosen = {"fps": float(model.sampling_rate(sampling.fps))}
+    chosen |= {
+        "layout": LAYOUT_VERSION if window.is_picture else WINDOWS_LAYOUT,
+        "window": window.frames,
+        "stride": window.stride,
+    }
     return FeatureKey(model.name, weights, preprocessing, model.embedding_dim, dtype=dtype, **chosen)
 
 
@@ -88,5 +96,8 @@ class StoredEmbeddings:
     def _embedding(self, clip: Clip) -> VideoEmbedding:
         stored = self.store.read(clip)
         vectors = torch.from_numpy(stored.vectors).float().to(self._device)
+        windows = self.store.windows(clip)
         step = None if self.store.key.fps is None else 1 / self.store.key.fps
-        return VideoEmbedding(vectors, stored.pts, stored.end, step=step)
+        if windows is not None:
+            step = cell_seconds(stored.pts, windows)
+        return VideoEmbedding(vectors, stored.pts, stored.end, step=step, windows=windows)

@@ -142,19 +142,15 @@ def test_half_precision_points_the_same_way(tiny_x_clip: Path, model: XClip, fil
 
 
 def test_what_the_family_lacks_is_said(model: XClip, tiny_x_clip: Path, tiny_clip: Path) -> None:
-    from mova.features.stored import feature_key
     from mova.models.families import input_adapter
     from mova.models.tower_access import open_tower
-    from mova.video.reader import FrameRule
 
     with pytest.raises(UsageError, match="encodes windows of 4 frames, not single frames"):
         model.encode_frames(Frames(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2.0)))
-    with pytest.raises(UsageError, match="training on pairs reads single frames"):
+    with pytest.raises(UsageError, match="training on pairs reads single frames; store its vectors"):
         input_adapter(model)
     with pytest.raises(UsageError, match="use the method subsets"):
         open_tower(model)
-    with pytest.raises(UsageError, match="leave --features out"):
-        feature_key(model, FrameRule(fps=1.0))
     with pytest.raises(ModelError, match="not a dual encoder"):
         TwoTower.from_checkpoint(tiny_x_clip)
     with pytest.raises(ModelError, match="not a dual encoder"):

@@ -19,7 +19,7 @@ from mova.errors import UsageError
 from mova.models.embeddings import Source, VideoEmbedding
 from mova.models.inputs.reading import EncodedPart, VideoReading
 from mova.scoring.spans import LONGEST_CELL
-from mova.scoring.windows.rule import WindowRule, cell_starts
+from mova.scoring.windows.rule import WindowRule, cell_starts, ending_with
 from mova.types import Frames
 
 WINDOW_BATCH = 8
@@ -89,10 +89,7 @@ class WindowReading(VideoReading, ABC):
             fps = 1 / float(np.median(steps)) if np.median(steps) > 0 else None
         encoded = super()._encode_source(video, fps, start, end)
         assert encoded.windows is not None
-        windows = encoded.windows
-        if encoded.duration > windows[-1, 0]:  # the last frame may be shorter than a sampling step
-            windows = np.minimum(windows, encoded.duration)
-        return replace(encoded, windows=windows)
+        return replace(encoded, windows=ending_with(encoded.windows, encoded.duration))
 
 
 def cut_windows(parts: Iterable[tuple[_F64, Tensor]], rule: WindowRule, rate: float) -> Iterator[tuple[_F64, Tensor]]:

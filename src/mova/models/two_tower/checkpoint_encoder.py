@@ -246,6 +246,33 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
         output = self.backbone.get_text_features(input_ids=input_ids, **attention)
         return output.pooler_output.float(), self._token_head()(output.last_hidden_state).float()
 
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Encode normalized pixels of pictures, or of windows of frames: (T, d) float32; gradients flow."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        pixels: Tensor | None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Run both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
+
+        A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
+        `unit_mask` add `units` (U, d). Stored frame vectors, `frames` (T, d), may replace `pixels`.
+        """
+        texts, tokens = self.text_features(input_ids, attention_mask.bool())
+        outputs = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
+        if unit_ids is not None and unit_mask is not None:
+            outputs["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
+        if frames is None:
+            assert pixels is not None, "either pixels or frame vectors"
+            frames = self.image_features(pixels)
+        return {"frames": frames, **outputs}
+
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts of at most the maximum number of tokens."""
         return self.text_rule.parts(self.tokenizer, text)

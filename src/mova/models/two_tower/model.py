@@ -89,29 +89,6 @@ class TwoTower(CheckpointEncoder):
         mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
         return self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
 
-    def forward(
-        self,
-        pixels: Tensor | None,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        unit_ids: Tensor | None = None,
-        unit_mask: Tensor | None = None,
-        frames: Tensor | None = None,
-    ) -> dict[str, Any]:
-        """Run both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
-
-        A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
-        `unit_mask` add `units` (U, d). Stored frame vectors, `frames` (T, d), may replace `pixels`.
-        """
-        texts, tokens = self.text_features(input_ids, attention_mask.bool())
-        outputs = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
-        if unit_ids is not None and unit_mask is not None:
-            outputs["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
-        if frames is None:
-            assert pixels is not None, "either pixels or frame vectors"
-            frames = self.image_features(pixels)
-        return {"frames": frames, **outputs}
-
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """Encode frames of any size, each on its own: (T, d), float32."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
+from mova.data.batch import InputAdapter, StoredVectorInputs
 from mova.errors import UsageError
+from mova.models.two_tower.inputs import TwoTowerInputs
 from mova.models.x_clip.model import XClip
 
 
@@ -21,16 +23,18 @@ class XClipBuild:
         return XClip.from_checkpoint(self.source, precision="fp32", device="cpu")
 
 
-def refuse_pairs(model: XClip, stored: bool) -> NoReturn:
-    """Raise: recipes read single frames.
+def input_adapter(model: XClip, stored: bool) -> InputAdapter:
+    """Return the adapter of texts beside stored vectors of windows.
 
     Raises:
-        UsageError: always.
+        UsageError: pixels are read: recipes read single frames.
     """
-    raise UsageError(
-        f"{model.name}: encodes windows of {model.window.frames} frames, and training on pairs reads single frames; "
-        "train an encoder of pictures"
-    )
+    if not stored:
+        raise UsageError(
+            f"{model.name}: encodes windows of {model.window.frames} frames, and training on pairs reads single "
+            "frames; store its vectors with `mova data features`, and train its texts on them with --data.features"
+        )
+    return StoredVectorInputs(TwoTowerInputs(model.image_rule, model.text_rule, model.tokenizer))
 
 
 def refuse_maps(model: XClip) -> NoReturn:

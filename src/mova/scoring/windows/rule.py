@@ -98,6 +98,15 @@ def cell_seconds(starts: _F64, windows: _F64) -> float:
     return float(np.median(windows[:, 1] - starts))
 
 
+def ending_with(windows: _F64, duration: float) -> _F64:
+    """Return windows (W, 2) of a video that reach no further than its end: its last frame may be shorter than a step.
+
+    >>> ending_with(np.array([[0.0, 2.0], [1.0, 3.0]]), duration=2.6).tolist()
+    [[0.0, 2.0], [1.0, 2.6]]
+    """
+    return np.minimum(windows, duration) if duration > windows[-1, 0] else windows
+
+
 def uncovered(windows: _F64, duration: float, least: float) -> list[tuple[float, float]]:
     """Return the stretches of a video, at least `least` seconds long, that no window covers.
 

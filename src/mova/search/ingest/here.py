@@ -14,6 +14,7 @@ import torch
 from mova.errors import ModelError, VideoError
 from mova.models.encoder import DualEncoder
 from mova.models.inputs.distinct import Distinct
+from mova.scoring.windows.rule import ending_with
 from mova.search.ingest.file_reader import (
     Begin,
     Event,
@@ -120,8 +121,7 @@ def _add(task: FileTask, events: Iterator[Event], plan: IngestPlan, writer: Inde
         frames = frames_of_file(events)
         watched = frames if shots is None else shots.watch(frames)
         for times, encoded, windows in model.encode_parts(watched, rate, encode, plan.window):
-            if windows is not None and task.duration > windows[-1, 0]:  # the last frame may be shorter than a step
-                windows = np.minimum(windows, task.duration)
+            windows = None if windows is None else ending_with(windows, task.duration)
             begins = None if shots is None else shots.take(len(times))
             yield Part(times, unit_vectors(model, task.path, encoded), windows, begins)
 

@@ -1,0 +1,137 @@
+"""Vectors of windows in a feature store: as from the files, with their times; in evaluation and training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mova.data.feature_store import Clip, FeatureStore
+from mova.data.manifest import read_manifest
+from mova.errors import IndexMismatchError, UsageError
+from mova.features.extract import write_features
+from mova.features.stored import StoredEmbeddings, feature_key
+from mova.models.qwen_embedding.model import QwenEmbedding
+from mova.models.x_clip.model import XClip
+from mova.scoring.windows.rule import WindowRule
+from mova.train.recipe import Recipe
+from mova.train.run import train
+from mova.video.reader import FrameRule
+from tests.support.fakes import ColourEncoder
+from tests.support.small_recipes import TRAINING
+from tests.support.tiny_videollms import build
+
+RATE = 2.0
+
+
+@pytest.fixture(scope="module")
+def model(tiny_x_clip: Path) -> XClip:
+    return XClip.from_checkpoint(tiny_x_clip, precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def store(model: XClip, worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("windows") / "store"
+    report = write_features(folder, model, worlds_manifest, FrameRule(fps=RATE), dtype="float32")
+    assert (report.written, report.failed) == (10, {})
+    assert report.frames == 90  # of each video of 20 frames, windows of 4 every 2
+    return folder
+
+
+def test_stored_windows_are_those_of_the_model(store: Path, model: XClip, worlds_manifest: Path) -> None:
+    read = StoredEmbeddings(store, model, RATE)
+    for row in read_manifest(worlds_manifest)[:2]:
+        expected, stored = model.encode_video(worlds_manifest.parent / row.video, RATE), read(row)
+        torch.testing.assert_close(stored.frames, expected.frames)
+        assert stored.windows is not None
+        assert expected.windows is not None
+        np.testing.assert_array_equal(stored.windows, expected.windows)
+        np.testing.assert_array_equal(stored.times, expected.times)
+        assert (stored.step, stored.duration) == (expected.step, expected.duration)
+
+
+def test_a_part_of_a_stored_clip_has_the_windows_that_stand_for_it(
+    store: Path, model: XClip, worlds_manifest: Path
+) -> None:
+    row = read_manifest(worlds_manifest)[0]
+    read = StoredEmbeddings(store, model, RATE)
+    whole, part = read(row), read.span(row, 3.0, 6.0)
+    inside = (whole.times >= 3.0) & (whole.times < 6.0)
+    assert whole.windows is not None
+    assert part.windows is not None
+    np.testing.assert_array_equal(part.windows, whole.windows[inside])
+    assert torch.equal(part.frames, whole.frames[inside])
+
+
+def test_other_windows_are_refused_by_name(store: Path, tiny_x_clip: Path, model: XClip) -> None:
+    described = json.loads((store / "store.json").read_text())
+    assert (described["layout"], described["window"], described["stride"]) == (2, 4, 2)
+    other = XClip.from_checkpoint(tiny_x_clip, precision="fp32", device="cpu")
+    other.window = WindowRule(4, 1)
+    with pytest.raises(IndexMismatchError, match="in windows of 4 every 2, not 2 frames per second in windows of 4 ev"):
+        StoredEmbeddings(store, other, RATE)
+    with pytest.raises(UsageError, match="consecutive frames, which need a rate"):
+        feature_key(model, FrameRule(4, "segment_midpoint"))
+
+
+def test_a_store_of_single_frames_is_described_as_it_always_was() -> None:
+    key = feature_key(ColourEncoder(), FrameRule(fps=1.0))
+    assert key.layout == 1
+    assert not {"window", "stride"} & key.to_json().keys()
+
+
+def test_texts_are_trained_on_stored_windows(
+    store: Path, tiny_x_clip: Path, worlds_manifest: Path, tmp_path: Path
+) -> None:
+    data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": RATE, "frames": 9, "validation": "val"}
+    recipe = Recipe(
+        "small",
+        model={"kind": "x-clip", "source": str(tiny_x_clip)},
+        data=data | {"features": str(store)},
+        objective={"kind": "late_interaction"},
+        training=TRAINING,
+    )
+    start = XClip.from_checkpoint(tiny_x_clip, precision="fp32", device="cpu")
+    trained: Any = train(recipe, tmp_path / "run")
+    assert isinstance(trained, XClip)
+    assert trained.video_fingerprint() == start.video_fingerprint()
+    assert trained.fingerprint() != start.fingerprint()
+    row = read_manifest(worlds_manifest)[0]
+    assert StoredEmbeddings(store, trained)(row).windows is not None
+    with pytest.raises(UsageError, match="store its vectors with `mova data features`"):
+        train(replace(recipe, data=data), tmp_path / "pixels")
+
+
+@pytest.fixture(scope="module")
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = build("qwen3_vl", tmp_path_factory.mktemp("qwen") / "tiny-embedding")
+    (folder / "modules.json").write_text("[]", encoding="utf-8")
+    return folder
+
+
+def test_the_commands_read_the_store_as_they_read_the_files(
+    tiny_qwen: Path, worlds_manifest: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    model, folder = tiny_qwen, tmp_path / "store"
+    options = ("--model", model, "--fps", 1)
+    code, out, err = call("data", "features", worlds_manifest, folder, *options, "--split", "test", "--json")
+    assert code == 0, err
+    assert json.loads(out)["written"] == 2
+    words = ("eval", "retrieval", "--protocol", "captions", "--manifest", worlds_manifest, "--split", "test", *options)
+    reports = []
+    for more in ((), ("--features", folder)):
+        code, out, err = call(*words, *more, "--json")
+        assert code == 0, err
+        reports.append(json.loads(out))
+    assert reports[0]["t2v"] == reports[1]["t2v"]
+    encoder = QwenEmbedding.from_checkpoint(model, precision="fp32", device="cpu")
+    row = next(row for row in read_manifest(worlds_manifest) if row.split == "test")
+    clip = Clip(row.video, 0.0, None)
+    expected = encoder.encode_video(worlds_manifest.parent / row.video, 1.0).windows
+    np.testing.assert_array_equal(FeatureStore(folder).windows(clip), expected)
