@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mova.models import registry
+from mova.search.index import Index
 from tests.support.fakes import NAMES, ColourEncoder, write_colours
 
 Call = Callable[..., tuple[int, str, str]]
@@ -25,11 +26,13 @@ def described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load", lambda *_, **__: Described())
 
 
-@pytest.fixture
-def folder(tmp_path: Path, call: Call) -> Path:
-    write_colours(tmp_path / "films" / "a.mp4", [("red", 2), ("blue", 2)])
-    assert call("index", tmp_path / "films", "--index", tmp_path / "index")[0] == 0
-    return tmp_path / "index"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of one film. No test changes it; what they add is beside it."""
+    place = tmp_path_factory.mktemp("library")
+    write_colours(place / "films" / "a.mp4", [("red", 2), ("blue", 2)])
+    Index(place / "index", Described()).add(place / "films")
+    return place / "index"
 
 
 def test_indexing_measures_the_background_once(folder: Path, call: Call) -> None:
@@ -125,9 +128,11 @@ def test_a_page_of_the_answer_and_its_folder_is_checked_before_anything_is_searc
         assert f"--html {missing}: " in err
 
 
-def test_options_narrow_the_search(folder: Path, call: Call) -> None:
-    write_colours(folder.parent / "films" / "deep" / "b.mp4", [("blue", 3), ("red", 3)])
-    assert call("index", folder.parent / "films", "--index", folder)[0] == 0
+def test_options_narrow_the_search(tmp_path: Path, call: Call) -> None:
+    write_colours(tmp_path / "films" / "a.mp4", [("red", 2), ("blue", 2)])
+    write_colours(tmp_path / "films" / "deep" / "b.mp4", [("blue", 3), ("red", 3)])
+    folder = tmp_path / "index"
+    assert call("index", tmp_path / "films", "--index", folder)[0] == 0
 
     def found(*options: object) -> list[str]:
         code, out, err = call("search", "red", "--index", folder, "--json", *options)
