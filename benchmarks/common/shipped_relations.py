@@ -1,12 +1,13 @@
-"""Train the basis of `mova-worlds-tiny` and write it beside the weights, which stay as they are.
+"""Train the basis of a shipped model for Worlds and write it beside the weights, which stay as they are.
 
-Run by `python -m benchmarks.common.shipped_relations`. All values of the trained concepts are named here; how well the
+Run by `python -m benchmarks.common.shipped_relations mova-worlds-tiny`. All values of the trained concepts are named here; how well the
 basis carries over to values that were not is measured by `mova bench relations`. The weight for captions that compare
 two moments is chosen on pairs of videos of its own (`mova bench comparisons` uses others).
 """
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from typing import cast
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.common.comparison_galleries import CONCEPTS, choose_weight, draw_pairs, shared
 from benchmarks.common.relation_galleries import concept_sentences, concept_vectors, draw_gallery
+from mova.models.known import ONLY_RENDERED
 from mova.models.registry import load
 from mova.models.relations.basis import Relations
 from mova.models.relations.concepts import concept_name
@@ -33,7 +35,10 @@ PAIRS = 60
 
 def main() -> None:
     """Train, write and check the file."""
-    model = cast(WorldsTiny, load("mova-worlds-tiny", device="cpu"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("model", choices=ONLY_RENDERED)
+    name = parser.parse_args().model
+    model = cast(WorldsTiny, load(name, device="cpu"))
     gallery = draw_gallery(model, SEED, CLIPS, TRAIN_STYLES)
     sentences = concept_sentences(SEED, {name: FACTORS[name] for name in (*TRAINED, *WORDS_ONLY)})
     values = concept_vectors(model, {name: sentences[name] for name in TRAINED})
@@ -50,8 +55,8 @@ def main() -> None:
         model.fingerprint(),
     )
     relations = replace(relations, weight=chosen_weight(model, relations))
-    path = relations.save(shipped_folder())
-    assert load("mova-worlds-tiny", device="cpu").fingerprint() == model.fingerprint()
+    path = relations.save(shipped_folder(name))
+    assert load(name, device="cpu").fingerprint() == model.fingerprint()
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 

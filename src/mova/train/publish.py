@@ -28,7 +28,7 @@ pipeline_tag: feature-extraction
 tags: [video-text, dual-encoder]
 ---
 
-# mova-worlds-tiny
+# mova-{recipe}
 
 A small two-tower model for *Worlds*, the procedural videos that mova renders, for demonstrations and offline tests.
 **It has never seen real footage**; use a hub model for that (`mova models`).
@@ -41,7 +41,7 @@ A small two-tower model for *Worlds*, the procedural videos that mova renders, f
 | width | {dim} |
 | relevance threshold | {threshold:.3f}, best F1 of described frames on validation Worlds in training styles |
 | evidence rule | {rule}, best R@1 on the same Worlds with hard negatives |
-| trained by | `mova train {recipe}`, seed {seed}, {steps} steps, from scratch, on rendered Worlds only |
+| trained by | `mova train {recipe}`, seed {seed}, {steps} steps, {start}, on rendered Worlds only |
 
 ## On held-out Worlds
 
@@ -120,6 +120,7 @@ def _card(model: Any, recipe: Recipe, report: Mapping[str, Mapping[str, float]],
         recipe=recipe.name,
         seed=recipe.seed,
         steps=steps,
+        start="from scratch" if recipe.model.get("start") is None else f"from {recipe.model['start']}",
         seconds=WORLD_SECONDS,
         clip=CLIP_SECONDS,
         held_out=HELD_OUT_STYLE,

@@ -62,7 +62,7 @@ WORLDS_WEIGHTS = AlignmentWeights(
     shown_slope=1.83,
     shown_intercept=-0.5,
 )
-"""Weights of the shipped model, fitted on 56 Worlds of 60 and 630 s, and the map of posteriors on 168 others
+"""Weights of mova-worlds-tiny, fitted on 56 Worlds of 60 and 630 s, and the map of posteriors on 168 others
 (`mova bench alignment_weights`). `independent_seconds`, `order` and `shown_intercept` were chosen on these
 (`docs/decisions/0014-joint-alignment.md`)."""
 
@@ -98,6 +98,8 @@ class WorldsTiny(PreTrainedModel, Backbone):
         self.background = config.background or background_sentences()
         self.unlikely = config.background or detailed_sentences()
         read_calibration(self)
+        if config.alignment is not None:
+            self.alignment = AlignmentWeights.from_dict(config.alignment)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
 
@@ -341,6 +343,6 @@ def center_square(pixels: Tensor, size: int) -> Tensor:
     return scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
 
 
-def shipped_folder() -> Path:
-    """Return the folder of the trained weights inside the package."""
-    return Path(__file__).resolve().parent / "weights" / "mova-worlds-tiny"
+def shipped_folder(name: str = "mova-worlds-tiny") -> Path:
+    """Return the folder of trained weights inside the package."""
+    return Path(__file__).resolve().parent / "weights" / name

@@ -32,6 +32,7 @@ class WorldsTinyConfig(PreTrainedConfig):
             places of a stack, where its outline is hard to read.
         relevance_threshold, background: see `DualEncoder`.
         units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
+        alignment: `AlignmentWeights` as a dictionary; None: those of mova-worlds-tiny.
     """
 
     model_type = "mova-worlds-tiny"
@@ -54,6 +55,7 @@ class WorldsTinyConfig(PreTrainedConfig):
         background: Sequence[str] = (),
         units: dict[str, int] | None = None,
         rule: dict[str, float | None] | None = None,
+        alignment: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocabulary = list(vocabulary)
@@ -72,6 +74,7 @@ class WorldsTinyConfig(PreTrainedConfig):
         self.background = list(background)
         self.units = units
         self.rule = rule
+        self.alignment = alignment
         super().__init__(**kwargs)
 
 
