@@ -1,8 +1,8 @@
 """Train the basis of a shipped model for Worlds and write it beside the weights, which stay as they are.
 
-Run by `python -m benchmarks.common.shipped_relations mova-worlds-tiny`. All values of the trained concepts are named here; how well the
-basis carries over to values that were not is measured by `mova bench relations`. The weight for captions that compare
-two moments is chosen on pairs of videos of its own (`mova bench comparisons` uses others).
+Run by `python -m benchmarks.common.shipped_relations mova-worlds-tiny`. All values of the trained concepts are named
+here; how well the basis carries over to values that were not is measured by `mova bench relations`. The weight for
+captions that compare two moments is chosen on pairs of videos of its own (`mova bench comparisons` uses others).
 """
 
 from __future__ import annotations
