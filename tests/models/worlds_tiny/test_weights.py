@@ -26,12 +26,14 @@ def model() -> WorldsTiny:
     return loaded
 
 
-def test_the_shipped_model_is_small_and_has_a_card() -> None:
-    folder = shipped_folder()
+@pytest.mark.parametrize("name", ["worlds-tiny", "worlds-small"])
+def test_the_shipped_models_are_small_and_have_a_card(name: str) -> None:
+    folder = shipped_folder(f"mova-{name}")
     size = sum(file.stat().st_size for file in folder.iterdir())
     assert size <= 12 * 2**20
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "mova train worlds-tiny" in card
+    assert f"# mova-{name}\n" in card
+    assert f"mova train {name}" in card
     assert HELD_OUT_STYLE in card
 
 
@@ -46,6 +48,15 @@ def test_every_factor_is_known_in_training_styles(model: WorldsTiny) -> None:
     assert measures["hard negative: flip (of 2)"] >= 85, "by the order term of the model's rule"
     assert measures["hard negative: hallucination (of 2)"] >= 95
     assert measures["sentence to frame, mAP"] >= 0.9
+
+
+@pytest.mark.slow
+def test_the_small_model_reads_shapes_and_motions_better() -> None:
+    measures = evaluate_worlds(load("mova-worlds-small"), seed=99, styles=["flat"], clips=60, worlds=4)["flat"]
+    floors = {"shape": 80, "shape2": 70, "motion": 55, "colour": 90, "size": 90, "place": 90, "count": 90, "relation": 85}
+    for name, floor in floors.items():
+        measured = next(value for measure, value in measures.items() if measure.startswith(f"{name} (of"))
+        assert measured >= floor, (name, measured)
 
 
 @pytest.mark.slow
