@@ -38,6 +38,15 @@ def arguments(doc: str | None) -> argparse.Namespace:
     return plain_parser(doc).parse_args()
 
 
+def result_name(study: str, model: str, usual: str = "mova-worlds-tiny") -> str:
+    """Return the name of a study's results: its own for the usual model, with the model's for any other.
+
+    >>> result_name("judge", "mova-worlds-tiny"), result_name("judge", "runs/mine")
+    ('judge', 'judge-mine')
+    """
+    return study if model == usual else f"{study}-{Path(model).name}"
+
+
 def plain_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return the parser of `--quick` and `--seed`."""
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])

@@ -191,7 +191,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="seeds that are measured at once")
     args = parser.parse_args()
     seeds = [args.seed] if args.quick or args.clips else list(range(args.seed, args.seed + SEEDS))
-    report = harness.Report("alignment" if args.clips is None else "alignment-clips", seeds)
+    name = "alignment-clips" if args.clips else harness.result_name("alignment", args.model)
+    report = harness.Report(name, seeds)
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         parts = [*pool.map(partial(run, args=args), seeds)]
     results = parts[0]

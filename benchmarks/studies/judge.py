@@ -157,11 +157,12 @@ def main() -> None:
     """Judge all styles."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small form that takes about a minute")
+    parser.add_argument("--model", default="mova-worlds-tiny", help="a dual encoder for Worlds")
     args = parser.parse_args()
     torch.set_num_threads(1)
     seeds, count = (SEEDS[:1], QUICK_WORLDS) if args.quick else (SEEDS, WORLDS)
-    model = load("mova-worlds-tiny", device="cpu", precision="fp32")
-    report = harness.Report("judge", list(seeds))
+    model = load(args.model, device="cpu", precision="fp32")
+    report = harness.Report(harness.result_name("judge", args.model), list(seeds))
     for style in STYLES:
         case = Case()
         for seed in seeds:

@@ -1,12 +1,12 @@
 """How often does search claim to have found what no video shows, and how often does it miss what one shows?
 
-Worlds with `mova-worlds-tiny`: the index shows only events whose shape and color, and whose motion and place, are in
-one half of all pairs. A sentence about an event from both other halves differs from everything in at least two facts.
-How many facts differ is counted for every sentence and every event, second objects included. Indexes of 10 to 400
-minutes are rendered; larger ones repeat the rendered events, each frame moved by the difference between a random frame
-and the mean of its own event. The natural clips (`--folder` as in `natural.py`): half of the clips are left out of the
-index, many times; their sentences are absent. The form of the score was chosen on other Worlds and other sentences
-("development"). For natural clips and for paragraphs it was chosen on the clips that are reported.
+Worlds with `mova-worlds-tiny` (or `--model`): the index shows only events whose shape and color, and whose motion and
+place, are in one half of all pairs. A sentence about an event from both other halves differs from everything in at
+least two facts. How many facts differ is counted for every sentence and every event, second objects included. Indexes
+of 10 to 400 minutes are rendered; larger ones repeat the rendered events, each frame moved by the difference between
+a random frame and the mean of its own event. The natural clips (`--folder` as in `natural.py`): half of the clips are
+left out of the index, many times; their sentences are absent. The form of the score was chosen on other Worlds and
+other sentences ("development"). For natural clips and for paragraphs it was chosen on the clips that are reported.
 
 Shape legend: Q queries, B background sentences, N events, T frames, d width.
 """
@@ -385,11 +385,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small form that takes about a minute")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sentences and the splits")
     parser.add_argument("--folder", type=Path, default=None, help="keep rendered Worlds and encoded clips here")
+    parser.add_argument("--model", default="mova-worlds-tiny", help="a model for Worlds of this size")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()
-    report = harness.Report("no_match", [args.seed])
-    model = cast(WorldsTiny, load("mova-worlds-tiny"))
+    report = harness.Report(harness.result_name("no_match", args.model), [args.seed])
+    model = cast(WorldsTiny, load(args.model))
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         pool = render_pool(model, "test", 2, 10 if args.quick else 400, folder)

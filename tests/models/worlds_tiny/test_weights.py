@@ -52,8 +52,19 @@ def test_every_factor_is_known_in_training_styles(model: WorldsTiny) -> None:
 
 @pytest.mark.slow
 def test_the_small_model_reads_shapes_and_motions_better() -> None:
-    measures = evaluate_worlds(load("mova-worlds-small"), seed=99, styles=["flat"], clips=60, worlds=4)["flat"]
-    floors = {"shape": 80, "shape2": 70, "motion": 55, "colour": 90, "size": 90, "place": 90, "count": 90, "relation": 85}
+    small = load("mova-worlds-small")
+    assert isinstance(small, WorldsTiny)
+    measures = evaluate_worlds(small, seed=99, styles=["flat"], clips=60, worlds=4)["flat"]
+    floors = {
+        "shape": 80,
+        "shape2": 70,
+        "motion": 55,
+        "colour": 90,
+        "size": 90,
+        "place": 90,
+        "count": 90,
+        "relation": 85,
+    }
     for name, floor in floors.items():
         measured = next(value for measure, value in measures.items() if measure.startswith(f"{name} (of"))
         assert measured >= floor, (name, measured)
