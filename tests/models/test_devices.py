@@ -84,7 +84,6 @@ def one_of_two(number: int, port: int, source: str, folder: str) -> None:
     dist.all_gather_object(gathered, seen)
     if number == 0:
         (Path(folder) / "maps.json").write_text(json.dumps(gathered))
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow

@@ -196,7 +196,6 @@ def one_of_two(number: int, port: int, recipe: Recipe, folder: str) -> None:
     }
     os.environ |= {name: str(value) for name, value in environment.items()}
     train(recipe, Path(folder) / str(number))
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow

@@ -50,8 +50,6 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
     weights = {name: value.detach().cpu() for name, value in model.named_parameters() if value.requires_grad}
     devices = sorted({str(value.device) for value in model.parameters()})
     torch.save((weights, devices), Path(folder, f"{world}-{number}.pt"))
-    if world > 1:
-        torch.distributed.destroy_process_group()
 
 
 def run(world: int, *arguments: str) -> None:

@@ -79,7 +79,6 @@ def one_of(number: int, world: int, port: int, source: str, manifest: str, folde
             shutil.copytree(out / "checkpoint-1", cut / "checkpoint-1")
         torch.distributed.barrier()
         train(made, cut, resume=True)
-        torch.distributed.destroy_process_group()
 
 
 def run(world: int, *arguments: str) -> None:
