@@ -20,7 +20,7 @@ class Entry:
         use: intended use.
         quality: published zero-shot figures, in percent.
         source: where licence and figures are published.
-        folder_function: path of name -> folder of weights inside the package, if they are there.
+        folder_function: path of a function from `name` to the folder of its weights, if the package has them.
         load_function: path of (precision, device) -> model, for weights in packages of an extra. Neither: on the Hub.
         extra: name of that extra.
         installed_function: path of the function that returns whether it is installed.

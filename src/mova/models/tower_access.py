@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
 from mova.errors import UsageError
 from mova.models.embeddings import DenseVideo
+from mova.models.encoder import DualEncoder
 from mova.models.families import family_of
 from mova.types import Frames
 
@@ -76,4 +77,16 @@ def open_tower(model: Any) -> TowerAccess:
         return open_tower(backbone)
     raise UsageError(
         f"{model.name}: the image tower of a {type(model).__name__} is not accessible; use the method subsets"
+    )
+
+
+def refuse_windows(model: DualEncoder) -> NoReturn:
+    """Raise: maps explain the vectors of single frames.
+
+    Raises:
+        UsageError: always.
+    """
+    raise UsageError(
+        f"{model.name}: a vector sees {model.window.frames} frames, so there are no maps of single frames; "
+        "use the method subsets"
     )

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from mova.errors import UsageError
 from mova.models.qwen_embedding.model import QwenEmbedding
+from mova.models.tower_access import refuse_windows as refuse_windows
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,4 @@ def refuse_pairs(model: QwenEmbedding, stored: bool) -> NoReturn:
     raise UsageError(
         f"{model.name}: encodes windows of {model.window.frames} frames, and training on pairs reads single frames; "
         "train an encoder of pictures"
-    )
-
-
-def refuse_maps(model: QwenEmbedding) -> NoReturn:
-    """Raise: maps explain the vectors of single frames.
-
-    Raises:
-        UsageError: always.
-    """
-    raise UsageError(
-        f"{model.name}: a vector sees {model.window.frames} frames, so there are no maps of single frames; "
-        "use the method subsets"
     )

@@ -261,7 +261,7 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
     ) -> dict[str, Any]:
         """Run both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
 
-        A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
+        More texts, such as the sentences of these, may have their own padding: `unit_ids` (U, M) and
         `unit_mask` add `units` (U, d). Stored frame vectors, `frames` (T, d), may replace `pixels`.
         """
         texts, tokens = self.text_features(input_ids, attention_mask.bool())

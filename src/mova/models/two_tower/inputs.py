@@ -11,18 +11,23 @@ from torch import Tensor
 
 from mova.data.batch import InputAdapter, StoredVectorInputs
 from mova.errors import UsageError
+from mova.models.two_tower.checkpoint_encoder import CheckpointEncoder
 from mova.models.two_tower.image_processor import ImageRule
-from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.types import Pixels
 
 
-def input_adapter(model: TwoTower, stored: bool) -> InputAdapter:
+def input_adapter(model: CheckpointEncoder, stored: bool) -> InputAdapter:
     """Return the adapter of a model.
 
     Raises:
-        UsageError: the checkpoint keeps each video's aspect ratio, and pixels are read.
+        UsageError: pixels are read, and the checkpoint keeps each video's aspect ratio or encodes windows of frames.
     """
+    if not stored and not model.window.is_picture:
+        raise UsageError(
+            f"{model.name}: encodes windows of {model.window.frames} frames, and training on pairs reads single "
+            "frames; store its vectors with `mova data features`, and train its texts on them with --data.features"
+        )
     if not stored and model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
         raise UsageError(
             f"{model.name}: keeps each video's aspect ratio, so frames of one batch differ in size; "
