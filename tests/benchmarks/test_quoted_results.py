@@ -130,12 +130,13 @@ def test_the_share_that_mova_natural_detects_is_the_measured_one() -> None:
 
 @pytest.mark.parametrize("kind", ["relation", "attribute", "hallucination", "count", "action", "object", "flip"])
 def test_the_guide_of_judging_quotes_the_planted_faults(kind: str) -> None:
-    document = json.loads((ROOT / "benchmarks/results/judge.json").read_text(encoding="utf-8"))
-    measured = {row["style"]: row for row in document["rows"] if row["kind"] == kind}
     quoted = cells(JUDGING, "two sentences swapped" if kind == "flip" else kind)
-    seen = sorted(measured[style]["judge"] for style in ("flat", "shaded"))
-    assert quoted[0] == " to ".join(dict.fromkeys(f"{value:.2f}" for value in seen))
-    assert quoted[3] == f"{measured['sketch']['judge']:.2f}"
+    for name, seen_cell, unseen_cell in (("judge", 0, 3), ("judge-mova-worlds-small", 5, 6)):
+        document = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+        measured = {row["style"]: row for row in document["rows"] if row["kind"] == kind}
+        seen = sorted(measured[style]["judge"] for style in ("flat", "shaded"))
+        assert quoted[seen_cell] == " to ".join(dict.fromkeys(f"{value:.2f}" for value in seen))
+        assert quoted[unseen_cell] == f"{measured['sketch']['judge']:.2f}"
 
 
 @pytest.mark.parametrize("length", [4, 8])
