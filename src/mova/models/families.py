@@ -10,10 +10,11 @@ from mova.errors import UsageError
 from mova.models.family import ModelFamily
 from mova.models.fitted.family import FITTED
 from mova.models.gexia.family import GEXIA
-from mova.models.hub import read_json
+from mova.models.hub import model_type_of
 from mova.models.mova.family import MOVA
 from mova.models.natural.family import NATURAL
 from mova.models.qwen_embedding.family import QWEN_EMBEDDING
+from mova.models.sentence_transformer.family import SENTENCE_TRANSFORMER
 from mova.models.two_tower.family import TWO_TOWER
 from mova.models.video_llm.family import VIDEO_LLM
 from mova.models.video_prism.family import VIDEO_PRISM
@@ -34,6 +35,7 @@ FAMILIES: dict[str, ModelFamily] = {
         MOVA,
         GEXIA,
         QWEN_EMBEDDING,
+        SENTENCE_TRANSFORMER,
         VIDEO_LLM,
         X_CLIP,
         VIDEO_PRISM,
@@ -56,7 +58,7 @@ def family_of_folder(folder: Path) -> ModelFamily | None:
     Raises:
         ModelError: its `config.json` is missing or damaged.
     """
-    return family_of_type(read_json(folder / "config.json").get("model_type"))
+    return family_of_type(model_type_of(folder))
 
 
 def foreign_family(folder: Path) -> ModelFamily:
@@ -65,9 +67,10 @@ def foreign_family(folder: Path) -> ModelFamily:
     Raises:
         ModelError: its `config.json` is missing or damaged.
     """
-    kind = read_json(folder / "config.json").get("model_type")
-    named = (family for family in FAMILIES.values() if family.foreign_type is not None and family.foreign_type == kind)
-    return next(named, TWO_TOWER)
+    kind = model_type_of(folder)
+    named = [family for family in FAMILIES.values() if family.foreign_type is not None and family.foreign_type == kind]
+    filed = (family for family in FAMILIES.values() if family.foreign_file and (folder / family.foreign_file).is_file())
+    return named[0] if named else next(filed, TWO_TOWER)
 
 
 def family_of(model: Any) -> ModelFamily | None:

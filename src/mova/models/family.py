@@ -40,6 +40,7 @@ class ModelFamily:
         recognizes: (name or folder) -> whether this family loads a checkpoint that mova did not save; None if it
             loads none, or all that no other family recognizes.
         foreign_type: `model_type` of checkpoints of transformers that this family loads, in place of `recognizes`.
+        foreign_file: a file that checkpoints of this family have, and those of no family with a `foreign_type`.
         load_foreign: (name or folder, precision=, device=) -> model, for such a checkpoint.
         input_adapter: (model, stored) -> `InputAdapter`; None for that of the model's backbone.
         open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
@@ -58,6 +59,7 @@ class ModelFamily:
     is_backbone: bool = False
     recognizes: str | None = None
     foreign_type: str | None = None
+    foreign_file: str | None = None
     load_foreign: str | None = None
     input_adapter: str | None = None
     open_tower: str | None = None

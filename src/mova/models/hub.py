@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 SAFETENSORS = ("model.safetensors", "model-*.safetensors")
 PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+MODULES = "modules.json"
+"""Names the modules of a model of sentence-transformers; their folders may hold its configuration and weights."""
+MODULE_FILES = "[0-9]*_*/*"
+"""Files of those modules."""
 REACH_SECONDS = 10.0
 """Timeout of the first request; after it the Hub counts as unreachable."""
 NETWORK_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, LocalEntryNotFoundError)
@@ -85,6 +89,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def model_type_of(folder: Path) -> str | None:
+    """Return the `model_type` of a checkpoint; None if its configuration is that of its first module.
+
+    Raises:
+        ModelError: `config.json` is missing or damaged.
+    """
+    if (folder / MODULES).is_file() and not (folder / "config.json").is_file():
+        return None
+    return read_json(folder / "config.json").get("model_type")
+
+
 class UnreachableError(ModelError):
     """A checkpoint is not on this machine and cannot be downloaded.
 
@@ -117,13 +132,17 @@ def by_hand(name: str) -> str:
 def _cached(name: str) -> Path:
     """Return the folder of a checkpoint in the cache of this machine, with all files that `_download` would take."""
     wanted = [*SMALL_FILES, *SAFETENSORS]
-    return _complete(
-        Path(snapshot_download(name, local_files_only=True, allow_patterns=wanted, ignore_patterns=["*/*"])), name
-    )
+    folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    if (folder / MODULES).is_file():
+        inside = [f"{MODULE_FILES.removesuffix('*')}{pattern}" for pattern in wanted]
+        snapshot_download(name, local_files_only=True, allow_patterns=inside, ignore_patterns=["*/*/*"])
+    return _complete(folder, name)
 
 
 def _complete(folder: Path, name: str) -> Path:
     """Return the folder, or raise if it lacks a configuration or weights."""
+    if (folder / MODULES).is_file() and any(folder.glob(MODULE_FILES)):
+        return folder
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     if not any(fnmatch(path.name, pattern) for path in folder.iterdir() for pattern in SAFETENSORS + PICKLED):
         missing.append("model.safetensors (or pytorch_model.bin)")
@@ -132,13 +151,25 @@ def _complete(folder: Path, name: str) -> Path:
     return folder
 
 
+def _is_needed(file: str, patterns: tuple[str, ...], *, inside: bool) -> bool:
+    """Return whether the name of a file fits a pattern, and it is at the top of a repository, or `inside` a module.
+
+    >>> [_is_needed(file, SMALL_FILES, inside=True) for file in ("config.json", "1_Pooling/config.json", "onnx/a.json")]
+    [True, True, False]
+    """
+    if "/" in file and not (inside and fnmatch(file, MODULE_FILES) and file.count("/") == 1):
+        return False
+    return any(fnmatch(Path(file).name, pattern) for pattern in patterns)
+
+
 def _download(name: str) -> Path:
     """Download configuration, weights and tokenizer from the Hub into its cache."""
     try:
         info = HfApi().model_info(name, timeout=REACH_SECONDS, files_metadata=True)
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
-        kinds = SAFETENSORS if any(fnmatch(file, p) for file in sizes for p in SAFETENSORS) else PICKLED
-        needed = [f for f in sizes if "/" not in f and any(fnmatch(f, p) for p in kinds + SMALL_FILES)]
+        inside = MODULES in sizes
+        kinds = SAFETENSORS if any(_is_needed(file, SAFETENSORS, inside=inside) for file in sizes) else PICKLED
+        needed = [file for file in sizes if _is_needed(file, kinds + SMALL_FILES, inside=inside)]
         logger.warning("downloading %s: %.2f GB", name, sum(sizes[file] for file in needed) / 1e9)
         return Path(snapshot_download(name, allow_patterns=needed))  # "main", so that the cache is found by name
     except GatedRepoError as error:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from transformers.video_utils import VideoMetadata
 
 from mova.errors import ModelError, VideoError
 from mova.models.two_tower.image_processor import CLIP_MEAN, CLIP_STD, FILTERS, HALF, ImageRule, resize
@@ -149,13 +150,17 @@ class FrameProcessor:
 
     def __call__(
         self,
-        videos: Sequence[npt.NDArray[np.uint8]],
+        videos: Sequence[Any],
         *,
         video_metadata: Sequence[Any] | None = None,
         **unused: Any,
     ) -> dict[str, Any]:
-        """Return the tensors of one or many videos, each uint8 (T, H, W, 3); other arguments are ignored."""
-        done = [self.prepare(pixels) for pixels in videos]
+        """Return the tensors of one or many videos, each uint8 (T, H, W, 3); other arguments are ignored.
+
+        As in the conversations of transformers, the videos may be lists of videos, and their times dictionaries.
+        """
+        flat = [pixels for part in videos for pixels in (part if isinstance(part, list) else [part])]
+        done = [self.prepare(pixels) for pixels in flat]
         joined: dict[str, Any] = {
             "pixel_values_videos": torch.cat([pixels for pixels, _ in done])
             if self.patches is not None
@@ -164,7 +169,9 @@ class FrameProcessor:
         if self.patches is not None:
             joined["video_grid_thw"] = torch.cat([grid for _, grid in done if grid is not None])
         if video_metadata is not None:
-            joined["video_metadata"] = video_metadata
+            joined["video_metadata"] = [
+                VideoMetadata(**times) if isinstance(times, dict) else times for times in video_metadata
+            ]
         return joined
 
     def short_side(self, frames: int, height: int, width: int) -> int:

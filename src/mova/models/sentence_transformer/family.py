@@ -1,0 +1,15 @@
+"""The family of models of sentence-transformers."""
+
+from mova.models.family import ModelFamily
+from mova.models.hub import MODULES
+
+SENTENCE_TRANSFORMER = ModelFamily(
+    name="sentence-transformers",
+    title="sentence-transformers model",
+    model="mova.models.sentence_transformer.model:SentenceEncoder",
+    build="mova.models.sentence_transformer.build:SentenceEncoderBuild",
+    foreign_file=MODULES,
+    recognizes="mova.models.sentence_transformer.checkpoints:is_sentence_transformer",
+    load_foreign="mova.models.sentence_transformer.model:SentenceEncoder.from_checkpoint",
+    configure="mova.models.sentence_transformer.model:SentenceEncoder.read",
+)
