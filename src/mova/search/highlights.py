@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,12 @@ from mova.errors import UsageError, VideoError
 from mova.scoring.outliers import APART, METHODS, Method, outlier_scores
 from mova.scoring.spans import peaks
 from mova.search.evidence import Answer
+from mova.search.narrow.selection import Reader, meta_of
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.types import Frames, Moment
 from mova.utils.batching import batches
 from mova.video.isolated import Isolated
 from mova.video.reader import read_times
-
-if TYPE_CHECKING:
-    from mova.search.narrow.selection import Reader
 
 MOST_FRAMES = 20_000
 """Frames that are compared, each with each. Of a larger index, every second, third, ... frame is."""
@@ -126,7 +124,8 @@ def of_index(store: Reader, method: Method, limit: int) -> list[Candidate]:
         for record in batch:
             frames = stored.get(record.content)
             if frames is not None and len(frames.times):
-                step = max(step, frames.step(store.meta))
+                own = meta_of(store, record.content)
+                step = max(step, stride * own.step, frames.step(own))
                 part = frames[::stride]
                 kept.append((record, StoredFrames(part.times, part.vectors.copy(), part.windows)))
     if not kept:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,12 +26,10 @@ from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import relevance
 from mova.scoring.spans import cell_edges, usual_cell
 from mova.scoring.timeline_decoder import PRESENT, Order
+from mova.search.narrow.selection import Reader, meta_of
 from mova.search.query import Query, has_passages
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.types import Moment, MomentSentence, Span
-
-if TYPE_CHECKING:
-    from mova.search.narrow.selection import Reader
 
 MOST_VIDEOS = 10
 MOST_FRAMES = 20_000
@@ -71,7 +68,8 @@ def find_passages(
         if video.content not in stored:  # another process removed it
             continue
         frames = stored[video.content]
-        for passage in _passages(model, query, video, frames, frames.step(store.meta), order):
+        step = frames.step(meta_of(store, video.content))
+        for passage in _passages(model, query, video, frames, step, order):
             outside = [m for m in result if m.video != video.path or not _overlap(m, passage)]
             result = [*outside, passage]
     return sorted(result, key=lambda m: (-round(m.score, 6), round(m.end - m.start, 3), m.video, m.start))

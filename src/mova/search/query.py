@@ -31,6 +31,7 @@ from mova.errors import UsageError
 from mova.scoring.spans import cell_edges, peaks, unseen
 from mova.search.finer_bounds import with_finer_bounds
 from mova.search.narrow.answer import document as document
+from mova.search.narrow.selection import Reader, meta_of
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows, windows_overlap
 from mova.types import Moment, Span
@@ -40,7 +41,6 @@ from mova.utils.files import surely_gone
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
     from mova.search.cold.text_tower import TextTower
-    from mova.search.narrow.selection import Reader
 
 FIRST_HITS = 256
 HITS_PER_MOMENT = 16
@@ -307,7 +307,7 @@ class _BestFirstSearch:
             if len(span_thresholds) == 1:  # a moment of one sentence is a span of it
                 span_thresholds = np.array([self._score_to_beat() - ROUNDING])
             frames = stored[content]
-            step = frames.step(self.store.meta)
+            step = frames.step(meta_of(self.store, content))
             moments = find_moments(self.sentence_vectors, frames, video.duration, span_thresholds, self.k, step)
             moments = [(span, score) for span, score in moments if score >= self.min_score]
             path = existing_path(self.records[content]) if moments else ""

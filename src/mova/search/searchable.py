@@ -15,6 +15,7 @@ from mova.search.evidence import Answer, judge, require_bar
 from mova.search.narrow.distinct import first_distinct
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.page import first_of_each_video, require_page
+from mova.search.narrow.selection import Reader, meta_of
 from mova.search.narrow.trim import Trim
 from mova.search.open_index import OpenIndex
 from mova.search.query import Query, Rescoring
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mova.scoring.outliers import Method
     from mova.scoring.timeline_decoder import Order
     from mova.search.like.example import Example
-    from mova.search.narrow.selection import Reader
 
 _Found = TypeVar("_Found")
 
@@ -249,4 +249,4 @@ class SearchableIndex(OpenIndex):
 
 
 def _trimmed(trim: Trim | None, moments: list[Moment], reader: Reader) -> list[Moment]:
-    return (trim or Trim()).apply(moments, reader.records(), reader.meta.step)
+    return (trim or Trim()).apply(moments, reader.records(), lambda record: meta_of(reader, record.content).step)

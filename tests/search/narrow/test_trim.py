@@ -20,7 +20,7 @@ from tests.support.known import WIDTH, KnownEncoder
 def bounds(start: float, end: float, trim: Trim, duration: float = 10.0, gaps: tuple[Span, ...] = ()) -> list[float]:
     record = VideoRecord("a.mp4", "a", 1, 1, duration, 10, np.zeros(2, np.float32), gaps)
     moment = Moment("a.mp4", start, end, 0.5, (MomentSentence("x", start, end, 0.9),), 0.01, "strong")
-    (changed,) = trim.apply([moment], {"a.mp4": record}, step=0.5)
+    (changed,) = trim.apply([moment], {"a.mp4": record}, step=lambda _: 0.5)
     assert (changed.score, changed.sentences, changed.evidence) == (0.5, moment.sentences, "strong")
     return [round(changed.start, 9), round(changed.end, 9)]
 

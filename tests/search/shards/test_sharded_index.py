@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,20 +41,23 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def film(number: int) -> tuple[StoredFrames, VideoRecord]:
+def film(number: int, rate: float = RATE) -> tuple[StoredFrames, VideoRecord]:
     """A video of slowly changing frames, among them the text `something NUMBER`."""
     rng = np.random.default_rng(number)
     vectors = unit(np.cumsum(rng.normal(size=(FRAMES, WIDTH)), axis=0) + 0.4 * drawn(f"something {number}")[0].numpy())
     record = VideoRecord(
-        f"/{'ab'[number % 2]}/{number}.mp4", f"{number:032x}", 1, number, FRAMES / RATE, FRAMES, vectors.mean(axis=0)
+        f"/{'ab'[number % 2]}/{number}.mp4", f"{number:032x}", 1, number, FRAMES / rate, FRAMES, vectors.mean(axis=0)
     )
-    return StoredFrames(np.arange(FRAMES) / RATE, vectors), record
+    return StoredFrames(np.arange(FRAMES) / rate, vectors), record
 
 
-def make(folder: Path, numbers: Any, rate: float = RATE, fingerprint: str = "known") -> str:
+def make(folder: Path, numbers: Any, rate: float = RATE, fingerprint: str = "known", window: int = 1) -> str:
     store = Store(folder)
-    store.create(Meta("known", fingerprint, WIDTH, rate))
-    frames, records = zip(*map(film, numbers), strict=True)
+    store.create(Meta("known", fingerprint, WIDTH, rate, window=window))
+    frames, records = zip(*(film(number, rate) for number in numbers), strict=True)
+    if window > 1:
+        seen = np.arange(FRAMES)[:, None] / rate + [0, window / rate]
+        frames = tuple(replace(part, windows=seen) for part in frames)
     store.append([record.content for record in records], frames)
     store.commit(records)
     Index(folder).refresh()
@@ -231,9 +235,30 @@ def test_changes_of_an_index_are_seen(both: tuple[Index, ShardedIndex]) -> None:
     assert isinstance(together._reader().parts[0], Snapshot)
 
 
+@pytest.mark.parametrize("coarse_first", [True, False])
+def test_indexes_of_single_frames_may_have_several_frame_rates(
+    made: tuple[str, list[str]], tmp_path: Path, coarse_first: bool
+) -> None:
+    """Moments in one of the videos are those that its own index finds there."""
+    coarse = make(tmp_path / "coarse", range(20, 24), rate=0.25)
+    names = [coarse, made[1][1]] if coarse_first else [made[1][1], coarse]
+    together = ShardedIndex(names, Described())
+    lengths = set()
+    for index in (Index(name, Described()) for name in names):
+        for record in index.videos():
+            for text in TEXTS:
+                wanted = Filter(record.path)
+                alone = index.search(text, k=5, filter=wanted, order="no")
+                assert rows(together.search(text, k=5, filter=wanted, order="no")) == rows(alone)
+                lengths |= {m.end - m.start for m in alone}
+    assert {0.5, 4.0} <= lengths
+    best = together.search(TEXTS[0], k=3)
+    assert [m.score for m in best] == sorted((m.score for m in best), reverse=True)
+
+
 def test_indexes_of_other_models_or_settings_are_refused(made: tuple[str, list[str]], tmp_path: Path) -> None:
     for name, settings, words in (
-        ("rate", {"rate": 1.0}, "frame rate 1.0, not 2.0"),
+        ("windows", {"window": 4, "rate": 1.0}, "frame rate 1.0, not 2.0; frames per window 4, not 1"),
         ("model", {"fingerprint": "another"}, "fingerprint 'another', not 'known'"),
     ):
         other = make(tmp_path / name, (20,), **settings)  # type: ignore[arg-type]

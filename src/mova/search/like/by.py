@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,11 @@ import torch
 from mova.models.encoder import DualEncoder
 from mova.scoring.respects import Respect
 from mova.scoring.spans import peaks
+from mova.search.narrow.selection import Reader, meta_of
 from mova.search.query import existing_path
 from mova.search.storage.records import BATCH_FRAMES, VideoRecord
 from mova.types import Moment
 from mova.utils.batching import batches
-
-if TYPE_CHECKING:
-    from mova.search.narrow.selection import Reader
 
 _F32 = npt.NDArray[np.float32]
 
@@ -71,7 +68,7 @@ def search_by(
                 continue
             curve = _curve(respect, vector, part.vectors)
             most = 1 if one_per_video else k
-            spans = peaks(curve, part.times, video.duration, most, step=part.step(store.meta))
+            spans = peaks(curve, part.times, video.duration, most, step=part.step(meta_of(store, video.content)))
             path = existing_path(same[video.content])
             moments += [Moment(path, peak.span.start, peak.span.end, peak.score) for peak in spans]
         moments = heapq.nsmallest(k, moments, key=lambda m: (-round(m.score, 6), m.video, m.start))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -130,6 +130,12 @@ class Selection:
         Every chosen frame is scanned, so the answer is always exact.
         """
         return self._store.nearest(query, limit, exact=True, contents=self._contents)
+
+
+def meta_of(reader: Reader, content: str) -> Meta:
+    """Return how the vectors of a content were made; several indexes as one may have several frame rates."""
+    own: Callable[[str], Meta] | None = getattr(reader, "meta_of", None)
+    return reader.meta if own is None else own(content)
 
 
 def select(reader: Store | Restrictable, wanted: Filter) -> Reader:

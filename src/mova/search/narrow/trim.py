@@ -7,7 +7,7 @@ the end of a video, or before a stretch without pictures, may be much shorter.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mova.errors import UsageError
@@ -53,22 +53,25 @@ class Trim:
         if self.min_length is not None:
             _seconds("min_length", self.min_length)
 
-    def apply(self, moments: Sequence[Moment], records: Mapping[str, VideoRecord], step: float) -> list[Moment]:
+    def apply(
+        self, moments: Sequence[Moment], records: Mapping[str, VideoRecord], step: Callable[[VideoRecord], float]
+    ) -> list[Moment]:
         """Return the moments with their new bounds; rank, score and sentences stay.
 
         Args:
             moments: of the videos in `records`; others stay as they are.
             records: by path.
-            step: seconds between sampled frames.
+            step: returns the seconds between sampled frames of a video.
         """
         pad = _seconds("pad", self.pad)
-        least = step if self.min_length is None else _seconds("min_length", self.min_length)
+        least = None if self.min_length is None else _seconds("min_length", self.min_length)
         changed = []
         for moment in moments:
             record = records.get(moment.video)
             bounds = (moment.start, moment.end)
             if record is not None:
-                bounds = _widened(*bounds, least, pad, _pictures(record, moment.start, moment.end))
+                shortest = step(record) if least is None else least
+                bounds = _widened(*bounds, shortest, pad, _pictures(record, moment.start, moment.end))
             changed.append(replace(moment, start=bounds[0], end=bounds[1]))
         return changed
 

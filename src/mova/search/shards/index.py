@@ -45,7 +45,8 @@ class ShardedIndex(SearchableIndex):
         model: as for `Index`.
 
     Raises:
-        IndexMismatchError: they were made with different models or settings.
+        IndexMismatchError: they were made with different models or settings. Only the frame rates of single frames
+            may differ.
         UsageError: no index can be read.
 
     >>> for number in range(2):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -101,8 +102,12 @@ class Union:
 
     @property
     def meta(self) -> Meta:
-        """The model and settings of all indexes; the model's name is that of the first."""
+        """The model and settings of all indexes; the model's name and the frame rate are those of the first."""
         return self.shards[0].reader.meta
+
+    def meta_of(self, content: str) -> Meta:
+        """Return the model and settings of the index that a content is read from."""
+        return self.parts[self._owners[content]].meta
 
     def restricted(self, records: Mapping[str, VideoRecord]) -> Union:
         """Return some of the videos."""
@@ -189,6 +194,8 @@ class Union:
 def require_same(shards: Sequence[Shard]) -> None:
     """Raise if the vectors of indexes must not be compared with each other.
 
+    Vectors of single frames may, with any frame rates; windows and stretches are as long as frames make them.
+
     Raises:
         IndexMismatchError: with the properties that differ.
     """
@@ -196,7 +203,8 @@ def require_same(shards: Sequence[Shard]) -> None:
     meta = first.reader.meta
     for shard in shards[1:]:
         own = shard.reader.meta
-        if differ := own.differences(meta):
+        rate = meta.frame_rate if own.has_windows else own.frame_rate
+        if differ := own.differences(replace(meta, frame_rate=rate)):
             raise IndexMismatchError(
                 f"{shard.name} cannot be searched together with {first.name}: it has {'; '.join(differ)} (models "
                 f"{own.model!r} and {meta.model!r}). Search indexes of one model with the same settings."

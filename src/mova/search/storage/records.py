@@ -95,7 +95,8 @@ class Meta:
             names = f" (model {self.model!r}, requested: {requested.model!r})"
             raise IndexMismatchError(
                 f"{uri}: the index was created with {';  '.join(differ)}{names}. Nothing was changed. "
-                f"Use the model and the frame rate it was made with, or index into another folder."
+                f"Use the model and the frame rate it was made with, or index into another folder: several indexes "
+                f"of one model are searched together (--index A --index B)."
             )
 
     def differences(self, other: Meta) -> list[str]:
