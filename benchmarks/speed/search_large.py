@@ -94,7 +94,7 @@ def build(folder: Path, footage: DrawnAnew, rows: int) -> dict[str, float]:
     if not frames.list_indices():
         frames.create_index("video", config=BTree(), name="video_idx")
     tables = before + time.perf_counter() - began
-    snapshot, _ = _timed(lambda: write_snapshot(store, folder))
+    snapshot, _ = _timed(lambda: write_snapshot(store))
     return {"tables_seconds": tables, "snapshot_seconds": snapshot}
 
 

@@ -120,7 +120,7 @@ def build(folder: Path, footage: Footage | RealFootage, rows: int) -> dict[str, 
         if write % TIDY_EVERY == TIDY_EVERY - 1:
             tidying += _timed(store.tidy)[0]
     tidying += _timed(lambda: store.tidy(last=True))[0]
-    snapshot, _ = _timed(lambda: write_snapshot(store, folder))
+    snapshot, _ = _timed(lambda: write_snapshot(store))
     return {"tidy_seconds": tidying, "snapshot_seconds": snapshot}
 
 
@@ -254,7 +254,7 @@ def side_by_side(
             stored = snapshot.fetch([record.content for record in part])
             store.append([record.content for record in part], [stored[record.content] for record in part])
             store.commit(part)
-        spent += _timed(lambda store=store, number=number: write_snapshot(store, folder / str(number)))[0]  # type: ignore[misc]
+        spent += _timed(lambda store=store: write_snapshot(store))[0]  # type: ignore[misc]
         opened = Snapshot.open(folder / str(number))
         assert opened is not None
         shards.append(Shard(str(number), opened))

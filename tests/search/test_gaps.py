@@ -94,7 +94,7 @@ def test_an_index_made_before_gaps_were_recorded_opens_and_can_be_added_to(
 
     store = Store(tmp_path / "index")
     with monkeypatch.context() as patch:
-        patch.setattr("mova.search.storage.store.schemas", old_schemas)
+        patch.setattr("mova.search.storage.tables.schemas", old_schemas)
         patch.setattr(Store, "commit", _old_commit)
         Index(tmp_path / "index", ColourEncoder()).add([film])
     assert "gaps" not in store._videos.schema.names

@@ -1,9 +1,9 @@
 """Does an index show a text at all? The false-alarm rate of each answer, and the word for it.
 
 Background sentences are compared with the frames of the index once, after it was written. Their best scores are kept in
-`false_alarms.json` beside the tables, stamped with the model, the sentences, and the stored videos, and measured again
-when one of these changed. The arithmetic is in `mova.scoring.false_alarm`. Nothing here needs the model except for the
-vectors of the background sentences.
+`false_alarms.json` beside the tables (in the user's cache if these are remote), stamped with the model, the sentences,
+and the stored videos, and measured again when one of these changed. The arithmetic is in `mova.scoring.false_alarm`.
+Nothing here needs the model except for the vectors of the background sentences.
 
 Shape legend: B background sentences, d width.
 """
@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +106,7 @@ class Background:
     def read(self, sentences: Sequence[str]) -> FalseAlarms | None:
         """Return the statistics for these background sentences if they are up to date; None if not."""
         reader = self._reader()
-        return self._read(reader.folder, self._stamp(reader, sentences))
+        return self._read(reader.kept, self._stamp(reader, sentences))
 
     def _read(self, folder: Path | None, stamp: str) -> FalseAlarms | None:
         if self._kept is None or self._kept[0] != stamp:
@@ -127,15 +128,16 @@ class Background:
             return None
         reader = self._reader()
         stamp = self._stamp(reader, sentences)
-        current = self._read(reader.folder, stamp)
+        current = self._read(reader.kept, stamp)
         if current is not None:
             return current
         alarms = _rounded(measure(reader, self._vectors(reader, sentences, vectors)))
         if alarms is None:
             return None
         self._kept = stamp, alarms
-        if reader.folder is not None:
-            _write(reader.folder / NAME, stamp, alarms)
+        if reader.kept is not None:
+            _make_folder(reader)
+            _write(reader.kept / NAME, stamp, alarms)
         return alarms
 
     def of_selection(self, selected: Reader, sentences: Sequence[str], vectors: Vectors) -> FalseAlarms | None:
@@ -161,13 +163,14 @@ class Background:
 
     def _vectors(self, reader: Reader, sentences: Sequence[str], vectors: Vectors) -> npt.NDArray[np.float32]:
         """Return the vectors of the background sentences, from their file if it is that of the model; else write it."""
-        if reader.folder is None:
+        if reader.kept is None:
             return vectors()
         stamp = _digest([LAYOUT, reader.meta.fingerprint, list(sentences)])
-        stored = _read_vectors(reader.folder / VECTORS, stamp)
+        stored = _read_vectors(reader.kept / VECTORS, stamp)
         if stored is None:
             stored = vectors()
-            _write_vectors(reader.folder / VECTORS, stamp, stored)
+            _make_folder(reader)
+            _write_vectors(reader.kept / VECTORS, stamp, stored)
         return stored
 
     def _stamp(self, reader: Reader, sentences: Sequence[str]) -> str:
@@ -210,6 +213,13 @@ def measure(store: Reader, vectors: npt.NDArray[np.float32], most: int | None = 
 def _rounded(measured: FalseAlarms | None) -> FalseAlarms | None:
     """Return statistics as every later process reads them."""
     return None if measured is None else FalseAlarms.from_json(measured.to_json())
+
+
+def _make_folder(reader: Reader) -> None:
+    """Make the folder in the user's cache for what is kept of a remote index."""
+    if reader.folder is None and reader.kept is not None:
+        with suppress(OSError):
+            reader.kept.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _digest(document: object) -> str:

@@ -92,7 +92,8 @@ class Index(SearchableIndex):
         """
         requested, settings = as_list(paths), dict[str, Any](fps=fps, all_files=all_files, exact=exact)
         settings |= {"stride": stride, "novelty": novelty}
-        if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
+        local = self.folder is not None and self.exists
+        if local and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
             unchanged = report_unchanged(reader, requested, **settings)
             if unchanged is not None:
                 return unchanged

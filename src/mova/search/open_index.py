@@ -75,6 +75,8 @@ class OpenIndex:
             if not has_tables(self._folder):
                 raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
             self._snapshot = Snapshot.open(self._folder, self._snapshot)
+        elif self._store.exists:
+            self._snapshot = Snapshot.open(self._store.kept, self._snapshot, self._store)
         return self._snapshot or self._store
 
     @property

@@ -113,10 +113,10 @@ def folder(tmp_path: Path) -> Path:
         store.commit([VideoRecord(f"/v/{number}.mp4", name, 1, 1, 300.0, 300, rows.mean(axis=0))])
     store.drop(["/v/3.mp4", "/v/29.mp4"])
     store.sweep()
-    assert write_snapshot(store, tmp_path / "index")
+    assert write_snapshot(store)
     store.drop(["/v/0.mp4", "/v/12.mp4"])  # leaves holes in the files
     store.sweep()
-    assert write_snapshot(store, tmp_path / "index")
+    assert write_snapshot(store)
     return tmp_path / "index"
 
 

@@ -47,7 +47,7 @@ def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     made.create(Meta("m", "f", DIM, 2.0))
     for number in range(4):
         add(made, number, 30 + number, (Span(1.0, 2.5), Span(4.0, 4.5)) if number == 2 else ())
-    assert write_snapshot(made, tmp_path / "index")
+    assert write_snapshot(made)
     return made
 
 
@@ -118,7 +118,7 @@ def test_every_write_makes_it_stale_and_the_next_one_appends(folder: Path, store
     files = before.document["codes"], before.document["times"]
     add(store, 9)
     assert Snapshot.open(folder) is None
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     after = opened(folder)
     assert (after.document["codes"], after.document["times"]) == files
     assert after.document["rows"] == before.document["rows"] + 30
@@ -126,7 +126,7 @@ def test_every_write_makes_it_stale_and_the_next_one_appends(folder: Path, store
     assert_equal(after, store)
     assert len(list((folder / "snapshot").iterdir())) == 6 - is_shared(folder)
     assert damaged_files(folder) == []
-    assert write_snapshot(store, folder)  # nothing to do
+    assert write_snapshot(store)  # nothing to do
     assert opened(folder).document == after.document
     assert before.fetch([name(1)])[name(1)].times[-1] == 15.0  # the older one can still be read
 
@@ -137,7 +137,7 @@ def test_removed_contents_leave_holes_until_there_are_too_many(folder: Path, sto
     store.sweep()
     snapshot_writer.WASTE, waste = 0.5, snapshot_writer.WASTE
     try:
-        assert write_snapshot(store, folder)
+        assert write_snapshot(store)
     finally:
         snapshot_writer.WASTE = waste
     assert opened(folder).document["codes"] == first["codes"]
@@ -145,7 +145,7 @@ def test_removed_contents_leave_holes_until_there_are_too_many(folder: Path, sto
     assert_equal(opened(folder), store)
     store.drop(["/v/0.mp4"])
     store.sweep()
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert opened(folder).document["codes"] != first["codes"]
     assert opened(folder).document["rows"] == 32 + 33
     assert_equal(opened(folder), store)
@@ -154,12 +154,12 @@ def test_removed_contents_leave_holes_until_there_are_too_many(folder: Path, sto
 def test_copies_share_their_frames_and_an_empty_index_has_a_snapshot(folder: Path, store: Store) -> None:
     record = store.records()["/v/1.mp4"]
     store.commit([VideoRecord("/v/copy.mp4", record.content, 1, 1, record.duration, record.frames, record.mean)])
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert opened(folder).count_frames() == 30 + 31 + 32 + 33
     assert_equal(opened(folder), store)
     store.drop(list(store.records()))
     store.sweep()
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert opened(folder).records() == {}
     assert opened(folder).nearest(vectors(1, 1)[0], 3)[0] == []
 
@@ -180,11 +180,11 @@ def test_any_change_of_a_file_of_the_tables_makes_it_stale(change: str, folder: 
 
 def test_frames_that_are_missing_make_no_snapshot(folder: Path, store: Store) -> None:
     store.discard([name(2)])
-    assert not write_snapshot(store, folder)
+    assert not write_snapshot(store)
     store.drop(["/v/2.mp4"])
     add(store, 5)
     store.discard([name(5)])
-    assert not write_snapshot(store, folder)
+    assert not write_snapshot(store)
     assert Snapshot.open(folder) is None
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_snapshot_is_not_used_or_named(pattern: str, harm: str, folder
         [] if harm == "delete" and pattern == "snapshot.json" else [f"snapshot/{path.name}"]
     )
     (folder / "snapshot" / "snapshot.json").unlink(missing_ok=True)
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert_equal(opened(folder), store)
 
 
@@ -232,9 +232,9 @@ def test_a_failure_leaves_no_files_and_the_last_snapshot(
         with monkeypatch.context() as full:
             full.setattr(snapshot_writer, step, fail)
             with pytest.raises(OSError, match="No space"):
-                write_snapshot(store, folder)
+                write_snapshot(store)
         assert {path.name: path.read_bytes() for path in (folder / "snapshot").iterdir()} == before
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert_equal(opened(folder), store)
 
 
@@ -256,7 +256,7 @@ def test_a_snapshot_of_an_earlier_version_is_neither_read_nor_damage(folder: Pat
     write_signed(path, {**earlier, "format": 1})
     assert Snapshot.open(folder) is None
     assert damaged_files(folder) == []
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert len(opened(folder).records()) == 4
     assert len(list(path.parent.iterdir())) == 6 - is_shared(folder), "the files of the earlier version are removed"
 
@@ -276,7 +276,7 @@ def test_vectors_are_found_again_in_files_that_were_joined(folder: Path, store: 
     assert Snapshot.open(folder) is None
     for number, frames in before.fetch(list(expected)).items():  # its files are removed, and still mapped
         np.testing.assert_array_equal(frames.vectors, expected[number].vectors)
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert is_shared(folder)
     assert len({extent[0] for extent in opened(folder).document["extents"]}) == 1
     assert_equal(opened(folder), store)
@@ -294,11 +294,11 @@ def test_vectors_that_cannot_be_shared_are_copied(
             patch.setattr(snapshot_writer.Finder, "find", lambda *_: None)
         else:
             patch.setattr(snapshot_writer, "MOST_EXTENTS", 0)
-        assert write_snapshot(store, folder)
+        assert write_snapshot(store)
     assert not is_shared(folder)
     assert_equal(opened(folder), store)
     add(store, 10)
-    assert write_snapshot(store, folder)
+    assert write_snapshot(store)
     assert not is_shared(folder)
     assert_equal(opened(folder), store)
     assert damaged_files(folder) == []

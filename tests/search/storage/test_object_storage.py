@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.errors import MovaError
 from mova.search.index import Index
+from mova.search.storage import lease
+from mova.search.storage.lease import Lease
 from mova.search.storage.store import Store
+from mova.utils.file_lock import LockedError
 from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder, write_colours
 from tests.support.object_storage import serving
@@ -42,6 +44,8 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name, value in variables.items():
             patch.setenv(name, value)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(lease, "BEAT", 0.1)
+        patch.setattr(lease, "SILENCE", 1.0)
         yield "s3://films"
 
 
@@ -127,22 +131,78 @@ def test_readers_beside_a_writer_see_whole_videos(bucket: str, films: Path, monk
     assert len(reader.videos()) == 3
 
 
-def test_a_second_writer_loses_nothing_once_the_run_is_repeated(bucket: str, films: Path, tmp_path: Path) -> None:
-    uri, others = f"{bucket}/writers", []
+def test_a_second_writer_is_refused_while_the_first_one_writes(bucket: str, films: Path, tmp_path: Path) -> None:
+    uri, refused = f"{bucket}/writers", list[str]()
 
     def write_too(path: str, done: float, total: float) -> None:
-        if not others:
-            others.append(Index(uri, ColourEncoder()).add([films]))
+        if not refused:
+            with pytest.raises(LockedError, match="is writing here") as error:
+                Index(uri, ColourEncoder()).add([films])
+            refused.append(str(error.value))
 
-    refused = "another process wrote"
-    try:
-        Index(uri, ColourEncoder()).add([films], progress=write_too)
-    except MovaError as error:
-        refused = str(error)
-    assert "another process wrote" in refused
-    Index(uri, ColourEncoder()).add([films])
+    Index(uri, ColourEncoder()).add([films], progress=write_too)
+    assert refused
     Index(tmp_path / "index", ColourEncoder()).add([films])
     assert_same(uri, tmp_path / "index")
+
+
+def test_a_writer_that_was_taken_for_dead_stops_and_nothing_is_lost(
+    bucket: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, others = f"{bucket}/silent", []
+
+    def take_over(path: str, done: float, total: float) -> None:
+        if not others:
+            monkeypatch.setattr(Lease, "_beat", beat)
+            others.append(Index(uri, ColourEncoder()).add([films]))
+
+    beat = Lease._beat
+    monkeypatch.setattr(Lease, "_beat", lambda self: None)
+    with pytest.raises(LockedError, match=r"another one .* writes to this index now"):
+        Index(uri, ColourEncoder()).add([films], progress=take_over)
+    assert len(others[0].indexed) == len(FILMS)
+    Index(tmp_path / "index", ColourEncoder()).add([films])
+    assert_same(uri, tmp_path / "index")
+
+
+def test_a_second_search_reads_a_copy_until_the_tables_change(
+    bucket: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, texts = f"{bucket}/copied", ("red", "It is blue. It is red.")
+    local = Index(tmp_path / "index", ColourEncoder())
+    for index in (Index(uri, ColourEncoder()), local):
+        index.add([films])
+
+    def no_tables(*_: object, **__: object) -> None:
+        raise AssertionError("the tables are read")
+
+    def answers(*, copied: bool) -> list[list[tuple[str, float, float]]]:
+        """Return answers of another process, which has nothing open."""
+        with monkeypatch.context() as patch:
+            for name in ("nearest", "fetch", "records", "_scan"):
+                if copied:
+                    patch.setattr(Store, name, no_tables)
+            index = Index(uri, ColourEncoder())
+            found = [index.search(text, k=3) for text in texts]
+            assert index.status().roots == (str(films),)
+        expected = [local.search(text, k=3) for text in texts]
+        np.testing.assert_allclose(*[[m.score for part in side for m in part] for side in (found, expected)], atol=1e-5)
+        moments = [[[(m.video, m.start, m.end) for m in part] for part in side] for side in (found, expected)]
+        assert moments[0] == moments[1]
+        return moments[0]
+
+    before = answers(copied=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    assert answers(copied=False) == before
+    Index(uri, ColourEncoder()).refresh()
+    assert answers(copied=True) == before
+    monkeypatch.undo()
+    for index in (Index(uri, ColourEncoder()), local):
+        index.remove([films / "a.mp4"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))  # its copy is that of the first state
+    assert answers(copied=False) != before
+    Index(uri, ColourEncoder()).refresh()
+    answers(copied=True)
 
 
 def test_a_search_needs_the_model_only_until_its_text_tower_is_in_the_cache(bucket: str, tmp_path: Path) -> None:

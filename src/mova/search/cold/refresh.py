@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mova.errors import MovaError
 from mova.search.cold.snapshot_writer import is_current, write_snapshot
-from mova.search.cold.state import read_signed, tables_state, tower_folder
+from mova.search.cold.state import read_signed, tower_folder
 from mova.search.cold.text_tower import FOLDER, NAME, is_settled, refusal
 from mova.utils.file_lock import sole_writer
 
@@ -22,22 +23,27 @@ logger = logging.getLogger(__name__)
 def refresh(store: Store, model: DualEncoder | None) -> None:
     """Write the snapshot and the text tower of an index, if they are not those of its present state.
 
-    A remote index has no snapshot; its text tower is in the user's cache (`mova.search.cold.state.tower_folder`).
+    Those of a remote index are in the user's cache (`mova.search.cold.state`).
     If another process writes to the index, it does this when it has finished. A full disk is only a warning.
 
     Args:
         store: the index.
         model: the model that it was made with, if it is loaded; without it the text tower stays as it is.
     """
-    if not store.exists or (store.folder is None and model is None):
+    if not store.exists:
         return
     folder = tower_folder(store.folder, store.meta.fingerprint)
     try:
         if _is_current(store, folder, with_tower=model is not None):
             return
-        with store.lock() if store.folder is not None else sole_writer(folder):
+        with ExitStack() as locks:
             if store.folder is not None:
-                write_snapshot(store, folder)
+                locks.enter_context(store.lock())
+            else:
+                for cached in (store.kept, folder):
+                    cached.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    locks.enter_context(sole_writer(cached))
+            write_snapshot(store)
             if model is not None:
                 from mova.search.cold.tower_writer import write_text_tower
 
@@ -60,10 +66,9 @@ def refresh(store: Store, model: DualEncoder | None) -> None:
 
 def _is_current(store: Store, folder: Path, *, with_tower: bool) -> bool:
     """Return whether nothing has to be written: a search that finds this does not wait for a writer, nor delay one."""
-    if store.folder is not None:
-        state = tables_state(folder)
-        if state is None or not is_current(folder, state):
-            return False
+    state = store.state()
+    if state is None or not is_current(store.kept, state):
+        return False
     if not with_tower:
         return True
     document = read_signed(folder / FOLDER / NAME)

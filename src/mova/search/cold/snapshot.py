@@ -1,10 +1,10 @@
 """A snapshot of an index that is searched without LanceDB: memory-mapped vectors and times, and the records.
 
-The folder `snapshot` of a local index holds
+The folder `snapshot` of a local index, or of what is kept of a remote one in the user's cache, holds
 
 - `frames-ID.f16`: the vectors of all contents one after the other, half precision, (rows, d), if they cannot be read
-  from the files of the tables (`table_rows.py`); like the next four only appended to; the frames of one content are in
-  the order of the tables, usually that of time,
+  from local files of the tables (`table_rows.py`); like the next four only appended to; the frames of one content are
+  in the order of the tables, usually that of time,
 - `times-ID.f64`: their times in seconds, (rows,),
 - `windows-ID.f64`: start and end in seconds of what each vector stands for, (rows, 2), if that is several frames,
 - `codes-ID.i8` and `scales-ID.f32`: the vectors as 8-bit integers, (rows, d), and (rows, 2); see `codes.py`,
@@ -24,7 +24,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,17 +63,33 @@ BLOCK_ROWS = 16_384
 _F32 = npt.NDArray[np.float32]
 
 
+class Remote(Protocol):
+    """The tables of an index that are not in a local folder."""
+
+    uri: str
+
+    @property
+    def connection(self) -> Any:
+        """Of LanceDB."""
+
+    def state(self) -> str | None:
+        """Return what changes with every write to the tables."""
+
+
 class Snapshot:
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
     exists = mapped = True
-    connection = None
+    connection: Any = None
     _ahead: Mapping[bytes, Bounds] = {}
     _ahead_exact: Mapping[bytes, _F32] = {}
 
-    def __init__(self, folder: Path, document: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, document: dict[str, Any], remote: Remote | None = None) -> None:
         self.uri = str(folder)
-        self.folder = folder
+        self.folder: Path | None = folder
+        self.kept = folder
+        if remote is not None:
+            self.uri, self.folder, self.connection = remote.uri, None, remote.connection
         self.document = document
         self.meta = Meta(**document["meta"])
         files = folder / FOLDER
@@ -98,20 +114,23 @@ class Snapshot:
         self._last: tuple[bytes, Bounds] | None = None
 
     @classmethod
-    def open(cls, folder: Path, last: Snapshot | None = None) -> Self | None:
+    def open(cls, folder: Path, last: Snapshot | None = None, remote: Remote | None = None) -> Self | None:
         """Return the snapshot of an index, or None if it has none in the present state of its tables.
 
         Args:
-            folder: a local index.
+            folder: a local index, or what is kept of a remote one.
             last: a snapshot of the same index that was opened before; returned again if it is still the present one.
+            remote: the tables, if they are not in the folder.
         """
         document = read_signed(folder / FOLDER / NAME)
-        if document is None or document.get("format") != FORMAT or document.get("state") != tables_state(folder):
+        if document is None or document.get("format") != FORMAT:
+            return None
+        if document.get("state") != (tables_state(folder) if remote is None else remote.state()):
             return None
         if isinstance(last, cls) and last.document == document:
             return last
         try:
-            return cls(folder, document)
+            return cls(folder, document, remote)
         except (OSError, ValueError, TypeError, LookupError):  # removed by a writer just now, or damaged
             return None
 
@@ -122,7 +141,7 @@ class Snapshot:
     def restricted(self, records: Mapping[str, VideoRecord]) -> Snapshot:
         """Return the snapshot of an index that has only these of its records; the files are shared."""
         part = Snapshot.__new__(Snapshot)
-        shared = ("uri", "folder", "document", "meta", "vectors", "times", "windows", "codes", "first_rows")
+        shared = ("uri", "folder", "kept", "document", "meta", "vectors", "times", "windows", "codes", "first_rows")
         part.__dict__.update({name: getattr(self, name) for name in shared})
         part._records, part._last = dict(records), None
         return part

@@ -19,7 +19,7 @@ from mova.search.cold.codes import encode
 from mova.search.cold.snapshot import EXTENTS, FORMAT, ROW_FILES, read_videos, row_shape, write_videos
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
-from mova.search.cold.state import model_state, read_signed, tables_state, write_signed
+from mova.search.cold.state import model_state, read_signed, write_signed
 from mova.search.cold.table_rows import MOST_EXTENTS, TYPE, Extent, Finder, can_share, merged
 from mova.utils.batching import batches
 from mova.utils.hashing import content_hash
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 16_384
 """Frames of the contents that are requested from the tables at a time, at least."""
 HASH_BYTES = 1 << 20
+MOST_COPIED_BYTES = 1 << 30
+"""Vectors of a remote index in bytes, up to which they are copied into the user's cache."""
 WASTE = 0.25
 """Share of rows of removed contents above which the files are rewritten."""
 
@@ -39,21 +41,23 @@ class _NotSharedError(Exception):
     """Vectors do not lie in the files of the tables as they are."""
 
 
-def write_snapshot(store: Store, folder: Path) -> bool:
-    """Bring the snapshot of a local index up to date. The caller holds the lock of the index.
+def write_snapshot(store: Store) -> bool:
+    """Bring the snapshot of an index up to date. The caller holds the lock of its folder, `store.kept`.
 
     Returns:
-        Whether there is a snapshot of the present state. There is none if frames of a record are missing, or if another
-        process wrote to the tables.
+        Whether there is a snapshot of the present state. There is none if frames of a record are missing, if another
+        process wrote to the tables, or if a remote index has more vectors than are copied.
 
     Raises:
         OSError: a file cannot be written; the snapshot stays as it was.
     """
-    state = tables_state(folder)
+    folder, state = store.kept, store.state()
     if state is None:
         return False
     if is_current(folder, state):
         return True
+    if store.folder is None and store.count_frames() * store.meta.dim * TYPE.itemsize > MOST_COPIED_BYTES:
+        return False
     files = folder / FOLDER
     files.mkdir(exist_ok=True)
     try:
@@ -63,7 +67,7 @@ def write_snapshot(store: Store, folder: Path) -> bool:
 
 
 def is_current(folder: Path, state: str | None) -> bool:
-    """Return whether the snapshot of a local index is that of a state of its tables."""
+    """Return whether the snapshot of an index is that of a state of its tables."""
     document = read_signed(folder / FOLDER / NAME)
     return document is not None and document.get("format") == FORMAT and document.get("state") == state
 
@@ -80,12 +84,12 @@ def _write(store: Store, folder: Path, state: str) -> bool:
     names, kept = _reusable(folder, document, meta, counts)
     windows = store.meta.has_windows
     try:
-        names = names or _new_names(shared=can_share(), windows=windows)
+        names = names or _new_names(shared=store.folder is not None and can_share(), windows=windows)
         appended = _append(store, folder, names, [c for c in store.contents() if c in counts.keys() - kept], counts)
     except _NotSharedError:
         names, kept = _new_names(shared=False, windows=windows), {}
         appended = _append(store, folder, names, list(counts), counts)
-    if appended is None or tables_state(folder) != state:
+    if appended is None or store.state() != state:
         return False
     videos = files / f"videos-{_new_id()}.safetensors"
     write_videos(videos, records, {**kept, **appended}, store.meta.dim)

@@ -27,10 +27,21 @@ def tower_folder(folder: Path | None, fingerprint: str) -> Path:
         folder: of a local index; None for a remote one.
         fingerprint: of its model.
     """
-    if folder is not None:
-        return folder
+    return _cached(fingerprint) if folder is None else folder
+
+
+def copy_folder(uri: str) -> Path:
+    """Return the folder in the user's cache for what is made from a remote index: its snapshot, its false alarms.
+
+    Args:
+        uri: of the index.
+    """
+    return _cached(f"{uri} {os.environ.get('AWS_ENDPOINT_URL', '')}")
+
+
+def _cached(key: str) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(cache) / "mova" / "remote" / hashlib.blake2b(fingerprint.encode(), digest_size=8).hexdigest()
+    return Path(cache) / "mova" / "remote" / hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
 def has_tables(folder: Path) -> bool:

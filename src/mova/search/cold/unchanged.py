@@ -64,7 +64,7 @@ def report_unchanged(
     if not files or any(file not in records for file in files):
         return None
     names = [str(root) for root in roots]
-    with sole_writer(snapshot.folder):
+    with sole_writer(snapshot.kept):  # of a local index: its folder
         sources = read_sources(snapshot).with_roots(names, all_files=all_files)
         write_sources(snapshot, sources.after_run(names, ()))
     passed = dict(passed_over.most_common())

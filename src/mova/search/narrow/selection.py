@@ -37,6 +37,10 @@ class Reader(Protocol):
         """The folder of the index; None if it has none, or several."""
 
     @property
+    def kept(self) -> Path | None:
+        """The folder of what is made from the tables: that of the index, or one in the user's cache if it is remote."""
+
+    @property
     def meta(self) -> Meta:
         """The model and settings of the index."""
 
@@ -87,6 +91,11 @@ class Selection:
     def folder(self) -> Path | None:
         """The folder of the index; None if it is remote."""
         return self._store.folder
+
+    @property
+    def kept(self) -> Path | None:
+        """The folder of what is made from the tables."""
+        return self._store.kept
 
     @property
     def meta(self) -> Meta:

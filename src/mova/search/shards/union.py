@@ -60,7 +60,7 @@ class Union:
     """
 
     exists = True
-    folder = None
+    folder = kept = None
 
     def __init__(
         self, shards: Sequence[Shard], pool: Executor, records: Mapping[str, VideoRecord] | None = None

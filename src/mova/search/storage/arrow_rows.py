@@ -6,6 +6,7 @@ Shape legend: T frames, d width of the model's space.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.errors import IndexMismatchError
+from mova.search.storage.records import SCHEMA_VERSION, WINDOWS_VERSION, Meta, StoredFrames, VideoRecord
 from mova.types import Span
 
 BLOCK = 256
@@ -37,13 +39,38 @@ def schemas(meta: Meta) -> dict[str, pa.Schema]:
         ("frames", pa.int64()),
         ("mean", pa.list_(pa.float32(), meta.dim)),
     ]
-    metadata = {"mova": json.dumps(meta.to_dict())}
+    metadata = {"mova": json.dumps(meta.to_dict()), "mova.made": uuid.uuid4().hex}
     required = {
         name: [pa.field(key, kind, nullable=False) for key, kind in fields]
         for name, fields in (("videos", videos), ("frames", frames))
     }
     required["videos"].append(GAPS)
     return {name: pa.schema(fields, metadata=metadata) for name, fields in required.items()}
+
+
+def meta_of(schema: pa.Schema, uri: str) -> Meta:
+    """Return the model and settings in the layout of `frames`.
+
+    Args:
+        schema: the layout.
+        uri: of the index, for messages.
+
+    Raises:
+        IndexMismatchError: it is that of another version, or of no index.
+    """
+    text = (schema.metadata or {}).get(b"mova")
+    meta = json.loads(text) if text else {}
+    if meta.get("schema") not in (SCHEMA_VERSION, WINDOWS_VERSION):
+        raise IndexMismatchError(
+            f"{uri}: its tables have layout {meta.get('schema', 'unknown')}, this version of mova "
+            f"reads {SCHEMA_VERSION} and {WINDOWS_VERSION}. Nothing was changed. Index into another folder."
+        )
+    return Meta(**meta)
+
+
+def made(schema: pa.Schema) -> str:
+    """Return what tells tables that were made anew from earlier ones; empty if they are older than that."""
+    return (schema.metadata or {}).get(b"mova.made", b"").decode()
 
 
 def records_table(records: Sequence[VideoRecord], schema: pa.Schema) -> pa.Table:

@@ -10,25 +10,18 @@ Shape legend: T frames, d width of the model's space.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mova.errors import IndexMismatchError, MovaError, UsageError
-from mova.search.cold.state import discard_snapshot
-from mova.search.storage import checksums
+from mova.errors import MovaError
 from mova.search.storage.arrow_rows import (
     GAPS,
     conditions,
@@ -36,22 +29,12 @@ from mova.search.storage.arrow_rows import (
     frames_table,
     records_of,
     records_table,
-    schemas,
     stored_frames,
 )
 from mova.search.storage.damage import IndexDamagedError, guarded, index_errors, steady
-from mova.search.storage.records import (
-    SCHEMA_VERSION,
-    WINDOWS_VERSION,
-    Meta,
-    StoredFrames,
-    VideoRecord,
-    impossible,
-    unit_length,
-)
+from mova.search.storage.records import StoredFrames, VideoRecord, impossible, unit_length
+from mova.search.storage.tables import Tables
 from mova.search.storage.upkeep import tidy
-from mova.utils.file_lock import sole_writer
-from mova.utils.files import local_folder
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +42,7 @@ NPROBES, REFINE = 128, 4
 """Approximate index (`mova.search.storage.upkeep`): partitions visited, and exactly scored rows per requested row."""
 
 
-class Store:
+class Store(Tables):
     """Reads and writes the tables. Opening creates and changes nothing.
 
     Args:
@@ -72,117 +55,8 @@ class Store:
     mapped = False
 
     def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri)
-        self.folder = local_folder(self.uri)
-        self._tables: tuple[Any, Any, Meta] | None = None
+        super().__init__(uri)
         self._records: tuple[int, dict[str, VideoRecord]] = (-1, {})
-
-    @property
-    def exists(self) -> bool:
-        """Whether an index has been made here."""
-        return self._open()
-
-    @property
-    def meta(self) -> Meta:
-        """The model and settings that the index was made with.
-
-        Raises:
-            UsageError: the index does not exist.
-        """
-        return self._opened()[2]
-
-    def require(self, requested: Meta) -> None:
-        """Raise if vectors made now would differ from the stored ones; the name of the model does not matter.
-
-        Raises:
-            IndexMismatchError: with the properties that differ.
-        """
-        self.meta.require(requested, self.uri)
-
-    @guarded
-    def create(self, meta: Meta) -> None:
-        """Create the empty tables; the one that stores `meta` last."""
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            checksums.discard(self.folder)
-            discard_snapshot(self.folder)
-        for name, schema in schemas(meta).items():
-            self.connection.drop_table(name, ignore_missing=True)
-            self.connection.create_table(name, schema=schema)
-        self.seal()
-
-    @guarded
-    def seal(self) -> None:
-        """Add what was written to the checksums of a local index; records imply that there are checksums."""
-        if self.folder is not None:
-            checksums.seal(self.folder)
-
-    @cached_property
-    def connection(self) -> Any:
-        """The connection of LanceDB."""
-        return lancedb.connect(self.folder or self.uri, read_consistency_interval=timedelta(0))
-
-    @guarded
-    def _open(self) -> bool:
-        if self._tables is not None:
-            return True
-        if self.folder is not None:
-            if not self.folder.is_dir():
-                return False
-            if problem := checksums.quick_check(self.folder):
-                raise IndexDamagedError(self.uri, problem)
-        try:
-            frames = self.connection.open_table("frames")
-        except ValueError as error:
-            if "not found" not in str(error) or self._lost_frames():
-                raise
-            return False
-        text = (frames.schema.metadata or {}).get(b"mova")
-        meta = json.loads(text) if text else {}
-        if meta.get("schema") not in (SCHEMA_VERSION, WINDOWS_VERSION):
-            raise IndexMismatchError(
-                f"{self.uri}: its tables have layout {meta.get('schema', 'unknown')}, this version of mova "
-                f"reads {SCHEMA_VERSION} and {WINDOWS_VERSION}. Nothing was changed. Index into another folder."
-            )
-        self._tables = frames, self.connection.open_table("videos"), Meta(**meta)
-        return True
-
-    def _lost_frames(self) -> bool:
-        """Return whether the table of frames, which is created last, must have existed although it is not found."""
-        if self.folder is not None and any((self.folder / "frames.lance" / "data").glob("*")):
-            return True
-        try:
-            return bool(self.connection.open_table("videos").count_rows())
-        except ValueError:
-            return False
-
-    def _opened(self) -> tuple[Any, Any, Meta]:
-        """Return the tables of frames and of videos, and the model and settings."""
-        if not self._open() or self._tables is None:
-            raise UsageError(f"{self.uri}: no index here; create one with `mova index PATH...` first")
-        return self._tables
-
-    @property
-    def _frames(self) -> Any:
-        return self._opened()[0]
-
-    @property
-    def _videos(self) -> Any:
-        return self._opened()[1]
-
-    def lock(self, *, new: bool = False) -> AbstractContextManager[None]:
-        """Be the only writer inside the block. Only local folders can be locked; elsewhere `commit` checks.
-
-        Args:
-            new: whether the index may be missing.
-
-        Raises:
-            MovaError: (on entering) another process holds it, or the system has no locks.
-            UsageError: the index does not exist.
-        """
-        if not new:
-            self._opened()
-        return nullcontext() if self.folder is None else sole_writer(self.folder)
 
     # --- the record of files ---
 
@@ -225,9 +99,10 @@ class Store:
         """Write (or replace) the records of paths: from now on their frames count.
 
         Raises:
-            MovaError: some of their frames are missing (only if the index cannot be locked: another process removed
-                them as leftovers); the records are removed again.
+            MovaError: another process took over writing to a remote index. Records whose frames it removed as leftovers
+                are removed again.
         """
+        self.require_writer()
         if GAPS.name not in self._videos.schema.names:  # made before gaps were recorded
             self.seal()
             self._videos.add_columns(GAPS)
@@ -236,24 +111,25 @@ class Store:
         self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
         self.seal()
         if self.folder is None:
-            self._verify(records)
+            self._require_frames(records)
+            self.require_writer()
 
-    def _verify(self, records: Sequence[VideoRecord]) -> None:
+    def _require_frames(self, records: Sequence[VideoRecord]) -> None:
         rows: Counter[str] = Counter()
         for condition in conditions("video", {record.content for record in records}):
             rows += self.counts(condition)
         lost = [record.path for record in records if rows[record.content] != record.frames]
         if lost:
-            self.drop(lost)
+            _delete(self._videos, "path", lost)
             raise MovaError(
-                f"{self.uri}: another process wrote to this index at the same time, and the frames of "
-                f"{len(lost)} files (the first: {lost[0]}) are not complete. They were skipped. Run this again "
-                f"when the other process has finished: a remote index supports only one writer at a time."
+                f"{self.uri}: another process wrote to this index at the same time, and the frames of {len(lost)} "
+                f"files (the first: {lost[0]}) are not complete. They were skipped. Run this again when it has finished"
             )
 
     @guarded
     def drop(self, paths: Iterable[str]) -> None:
         """Forget paths; their frames stay until `sweep`."""
+        self.require_writer()
         _delete(self._videos, "path", paths)
 
     # --- frames ---
@@ -261,19 +137,21 @@ class Store:
     @guarded
     def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
         """Store frames of one or several contents in one commit; vectors are stored in half precision."""
+        self.require_writer()
         self._frames.add(frames_table(contents, parts, self._frames.schema))
 
     @guarded
     def discard(self, contents: Iterable[str]) -> None:
         """Remove the frames of contents."""
+        self.require_writer()
         _delete(self._frames, "video", contents)
 
     @guarded
     def sweep(self) -> int:
         """Remove frames without a path (killed runs, replaced or forgotten files); return the number of contents.
 
-        Records with missing frames (after a second writer, if the index cannot be locked) are dropped with a warning,
-        so that the next run reads their files again.
+        Records with missing frames (of a writer that was taken for dead) are dropped with a warning, so that the next
+        run reads their files again.
         """
         before = self.records()
         rows = self.counts()

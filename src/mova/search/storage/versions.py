@@ -106,6 +106,7 @@ class Versions:
             store.discard(missing)
             for part in self._frames_of(name, missing):
                 self._table("frames").add(part)
+            store.require_writer()
             videos = self._table("videos")
             videos.restore(videos.tags.get_version(name))
             store.seal()
