@@ -164,12 +164,6 @@ def test_a_stride_that_is_not_possible_is_refused(
     assert not (tmp_path / "index").exists()
 
 
-def test_a_cluster_is_refused_before_anything_is_written(film: Path, tiny_x_clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="index with it here, without Ray"):
-        Index(tmp_path / "index", str(tiny_x_clip)).add([film], ray="local")
-    assert not (tmp_path / "index").exists()
-
-
 def test_an_index_of_pictures_has_the_layout_it_always_had(film: Path, tmp_path: Path) -> None:
     Index(tmp_path / "index", ColourEncoder()).add([film])
     table = lancedb.connect(tmp_path / "index").open_table("frames")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,11 @@ def test_an_error_of_a_worker_is_ours_and_no_work_needs_no_cluster(cluster: Clus
 
 
 @pytest.mark.slow
-def test_features_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_path: Path) -> None:
-    model = mova.load(MODEL)
-    rule = FrameRule(fps=model.frame_rate)
+def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """Of windows, the case that has more: single frames have no windows to store."""
+    cluster = replace(cluster, model=str(tiny_x_clip))
+    model = mova.load(cluster.model)
+    rule = FrameRule(fps=2.0)
     reports = [
         write_features(tmp_path / name, model, manifest, rule, cluster=where)
         for name, where in (("here", None), ("there", cluster))
@@ -117,6 +120,7 @@ def test_features_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp
         if record.cause is None:
             ours, theirs = here.read(clip), there.read(clip)
             np.testing.assert_array_equal(ours.pts, theirs.pts)
+            np.testing.assert_array_equal(here.windows(clip), there.windows(clip))
             np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=2e-3)
     again = write_features(tmp_path / "there", model, manifest, rule, cluster=cluster)
     assert (again.written, again.unchanged, again.remembered) == (0, 6, 1)

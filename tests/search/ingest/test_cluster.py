@@ -78,12 +78,13 @@ def assert_same(index: Index, expected: Index) -> None:
     for name, (*record, frames) in ours.items():
         assert record == list(theirs[name][:-1])
         np.testing.assert_array_equal(frames.times, theirs[name][-1].times)
+        np.testing.assert_array_equal(frames.windows, theirs[name][-1].windows)
         np.testing.assert_allclose(frames.vectors, theirs[name][-1].vectors, atol=2e-3)
 
 
 @pytest.mark.slow
 def test_two_nodes_store_what_one_process_stores_also_after_one_is_lost(
-    films: Path, objects: str, tmp_path: Path, cluster: Any
+    films: Path, objects: str, tiny_x_clip: Path, tmp_path: Path, cluster: Any
 ) -> None:
     here = Index(tmp_path / "here", MODEL)
     expected = here.add([films, objects])
@@ -110,6 +111,13 @@ def test_two_nodes_store_what_one_process_stores_also_after_one_is_lost(
     again = there.add(films, ray=cluster.address)
     assert again.indexed == []
     assert len(again.unchanged) == 5
+
+    one, several = (Index(tmp_path / name, str(tiny_x_clip)) for name in ("windows-here", "windows-there"))
+    expected = one.add(films, stride=1.0)
+    report = several.add(films, stride=1.0, ray=cluster.address)
+    assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
+    assert next(iter(rows(one).values()))[-1].windows is not None
+    assert_same(several, one)
 
 
 def test_every_node_must_be_able_to_load_the_model(films: Path, tmp_path: Path) -> None:

@@ -12,10 +12,21 @@ import torch
 
 import mova
 from mova.errors import ModelError
+from mova.scoring.windows.rule import WindowRule
 from mova.search.ingest.cluster import Arrivals
 from mova.search.ingest.file_reader import Failed, FileTask, Known
 from mova.search.ingest.plan import make_plan
-from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Settings, Window, decode_file, pack, unpack
+from mova.search.ingest.stages import (
+    Complete,
+    Encoded,
+    EncodeFile,
+    EncodeWindow,
+    Settings,
+    Window,
+    decode_file,
+    pack,
+    unpack,
+)
 from mova.search.ingest.writer import IndexWriter
 from mova.search.storage.store import Store
 from mova.utils.hashing import content_hash
@@ -58,9 +69,26 @@ def test_windows_of_a_worker_give_the_vectors_of_one_process(film: Path, model: 
     parts = [message for message in messages if isinstance(message, Encoded)]
     assert [part.number for part in parts] == list(range(complete.parts))
     whole = model.encode_video(film)
-    np.testing.assert_array_equal(np.concatenate([part.times for part in parts]), whole.times)
+    np.testing.assert_array_equal(np.concatenate([one.part.times for one in parts]), whole.times)
     expected = torch.nn.functional.normalize(whole.frames, dim=1).numpy()
-    np.testing.assert_allclose(np.concatenate([part.vectors for part in parts]), expected, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate([one.part.vectors for one in parts]), expected, atol=1e-5)
+
+
+def test_a_worker_encodes_the_windows_of_a_file_as_one_process_does(film: Path, tiny_x_clip: Path) -> None:
+    x_clip = mova.load(str(tiny_x_clip))
+    rule = WindowRule(4, 1)
+    settings = Settings(str(tiny_x_clip), x_clip.fingerprint(), 2.0, 0, True, 60.0, frozenset(), window=rule)
+    *parts, complete = map(unpack, EncodeFile(settings)(pack(task_of(film))))
+    assert isinstance(complete, Complete)
+    assert [part.number for part in parts] == list(range(complete.parts))
+    x_clip.window = rule
+    whole = x_clip.encode_video(film, 2.0)
+    np.testing.assert_array_equal(np.concatenate([one.part.windows for one in parts]), whole.windows)
+    np.testing.assert_array_equal(np.concatenate([one.part.times for one in parts]), whole.times)
+    expected = torch.nn.functional.normalize(whole.frames, dim=1).numpy()
+    np.testing.assert_allclose(np.concatenate([one.part.vectors for one in parts]), expected, atol=1e-5)
+    (message,) = map(unpack, EncodeFile(settings)(pack(replace(task_of(film), path="/gone.mp4"))))
+    assert isinstance(message, Failed)
 
 
 def test_a_file_whose_content_is_known_is_not_decoded(film: Path, model: Any) -> None:

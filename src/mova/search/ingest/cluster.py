@@ -1,8 +1,9 @@
 """Read and encode files on a Ray cluster: workers decode, a pool of actors encodes, this process writes.
 
 Ray Data schedules, bounds the memory of decoded frames (back-pressure), and repeats the work of workers and nodes that
-are lost. Where there are no GPUs, it joins both stages: each worker decodes and encodes. A file is stored once all of
-it has arrived, so rows and report are those of indexing in one process.
+are lost. Where there are no GPUs, it joins both stages: each worker decodes and encodes. For an encoder of windows of
+several frames, the actors do both. A file is stored once all of it has arrived, so rows and report are those of
+indexing in one process.
 
 All nodes must see the files under the same paths (or have the credentials of the object storage that holds them), have
 this version of mova, and find the model under the same name.
@@ -13,12 +14,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from mova.search.ingest.file_reader import Failed, FileTask, Known, look_at_file
 from mova.search.ingest.here import changed_files
 from mova.search.ingest.plan import IngestPlan
-from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Message, Settings, decode_file, pack, unpack
-from mova.search.ingest.writer import IndexWriter, Part
+from mova.search.ingest.stages import (
+    Complete,
+    Encoded,
+    EncodeFile,
+    EncodeWindow,
+    Message,
+    Settings,
+    decode_file,
+    pack,
+    unpack,
+)
+from mova.search.ingest.writer import IndexWriter
 from mova.search.storage.records import EXACT
 from mova.utils.cluster import MOST_BLOCKS, Cluster, connected, explained
 
@@ -52,6 +64,7 @@ def read_on_cluster(
     settings = Settings(
         *(cluster.model, meta.fingerprint, meta.frame_rate, plan.model.context, exact, time_limit, known),
         shots=meta.novelty > 0,
+        window=plan.window,
     )
     if tasks:
         arrivals = Arrivals(writer)
@@ -107,7 +120,7 @@ class Arrivals:
         if task.content in self._writer.contents:  # two files of equal content, decoded at the same time
             self._writer.add_known(task)
         else:
-            self._writer.add(task, (Part(part.times, part.vectors, begins=part.begins) for part in parts))
+            self._writer.add(task, (message.part for message in parts))
 
 
 def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -> Iterator[Message]:
@@ -121,14 +134,16 @@ def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -
         context.enable_progress_bars = False
         context.target_max_block_size = BLOCK_BYTES
         rows = ray.data.from_items(list(map(pack, tasks)), override_num_blocks=min(len(tasks), MOST_BLOCKS))
-        decoded = rows.flat_map(decode_file, fn_kwargs={"settings": settings}, num_cpus=share)
-        encoded = decoded.map(
-            EncodeWindow,
-            fn_constructor_kwargs={"settings": settings},
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-            num_cpus=0 if gpus else share,
-            num_gpus=1 if gpus else 0,
-        )
+        actors: dict[str, Any] = {
+            "fn_constructor_kwargs": {"settings": settings},
+            "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+            "num_gpus": 1 if gpus else 0,
+        }
+        if settings.window.is_picture:
+            decoded = rows.flat_map(decode_file, fn_kwargs={"settings": settings}, num_cpus=share)
+            encoded = decoded.map(EncodeWindow, num_cpus=0 if gpus else share, **actors)
+        else:
+            encoded = rows.flat_map(EncodeFile, num_cpus=0 if gpus else 1, **actors)
         try:
             yield from map(unpack, encoded.iter_rows())
         except ray.exceptions.RayError as error:

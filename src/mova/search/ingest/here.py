@@ -14,7 +14,7 @@ import torch
 from mova.errors import ModelError, VideoError
 from mova.models.encoder import DualEncoder
 from mova.models.inputs.distinct import Distinct
-from mova.scoring.windows.rule import ending_with
+from mova.scoring.windows.rule import WindowRule, ending_with
 from mova.search.ingest.file_reader import (
     Begin,
     Event,
@@ -30,6 +30,7 @@ from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.shots import Shots
 from mova.search.ingest.writer import IndexWriter, Part
 from mova.search.storage.records import EXACT, VideoRecord
+from mova.types import Frames
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
@@ -88,6 +89,27 @@ def unit_vectors(model: DualEncoder, path: str, encoded: torch.Tensor) -> np.nda
     return vectors
 
 
+def encoded_parts(
+    model: DualEncoder, task: FileTask, frames: Iterator[Frames], rate: float, window: WindowRule, shots: Shots | None
+) -> Iterator[Part]:
+    """Encode the frames of a file, sampled `rate` times per second, chunk after chunk.
+
+    Args:
+        model: the encoder.
+        task: the file, with its duration.
+        frames: consecutive chunks.
+        rate: frames per second.
+        window: that of the index.
+        shots: takes note of the frames that begin a shot, if they are needed.
+    """
+    encode = None if model.context else Distinct(model.encode_frames)
+    watched = frames if shots is None else shots.watch(frames)
+    for times, encoded, windows in model.encode_parts(watched, rate, encode, window):
+        windows = None if windows is None else ending_with(windows, task.duration)
+        begins = None if shots is None else shots.take(len(times))
+        yield Part(times, unit_vectors(model, task.path, encoded), windows, begins)
+
+
 def changed_files(
     files: Sequence[str], writer: IndexWriter, check: Callable[[str, VideoRecord | None], FileTask | Failed | None]
 ) -> list[FileTask]:
@@ -112,21 +134,10 @@ def changed_files(
 
 def _add(task: FileTask, events: Iterator[Event], plan: IngestPlan, writer: IndexWriter) -> None:
     """Encode and store the file that has just begun."""
-    model, rate = plan.model, plan.meta.frame_rate
-    encode = None if model.context else Distinct(model.encode_frames)
     shots = Shots() if plan.meta.novelty else None
-
-    def parts() -> Iterator[Part]:
-        """Encode chunk after chunk."""
-        frames = frames_of_file(events)
-        watched = frames if shots is None else shots.watch(frames)
-        for times, encoded, windows in model.encode_parts(watched, rate, encode, plan.window):
-            windows = None if windows is None else ending_with(windows, task.duration)
-            begins = None if shots is None else shots.take(len(times))
-            yield Part(times, unit_vectors(model, task.path, encoded), windows, begins)
-
+    frames = frames_of_file(events)
     try:
-        writer.add(task, parts())
+        writer.add(task, encoded_parts(plan.model, task, frames, plan.meta.frame_rate, plan.window, shots))
     except VideoError as error:
         writer.fail(task, error.cause)
     except MemoryError:

@@ -45,11 +45,9 @@ def run(
 
     Raises:
         IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
-        UsageError: a folder lost all its videos, or an encoder of windows on a cluster.
+        UsageError: a folder lost all its videos.
         MovaError: another process writes to the index.
     """
-    if cluster is not None and plan.meta.window > 1:
-        raise UsageError(f"{plan.model.name}: encodes windows of several frames; index with it here, without Ray")
     began = time.perf_counter()
     with store.lock(new=True), Isolated(time_limit) as decoder, model_threads(threads):
         if store.exists:

@@ -1,7 +1,8 @@
-"""What the workers of a cluster do: decode a file into windows, and encode a window.
+"""What the workers of a cluster do: decode a file into windows, and encode a window; or both, for a whole file.
 
 A decoding worker sends the windows of frames that the model would see in one process (`mova.video.windows`), so the
-vectors are the same. Messages travel as bytes: frames of different sizes fit in one column.
+vectors are the same. Messages travel as bytes: frames of different sizes fit in one column. A model whose vectors see
+several frames prepares them itself before they are cut, so its workers decode and encode whole files.
 
 Shape legend: n stored frames of a window, d width of the model's space.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import atexit
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -22,8 +23,10 @@ from mova.errors import VideoError
 from mova.models.encoder import DualEncoder
 from mova.models.inputs.distinct import Distinct
 from mova.models.registry import load_same
+from mova.scoring.windows.rule import WindowRule
 from mova.search.ingest.file_reader import (
     Begin,
+    Event,
     Failed,
     FileTask,
     Known,
@@ -31,9 +34,11 @@ from mova.search.ingest.file_reader import (
     probe_file,
     read_events,
 )
-from mova.search.ingest.here import unit_vectors
+from mova.search.ingest.here import AHEAD, encoded_parts, unit_vectors
 from mova.search.ingest.shots import Shots
+from mova.search.ingest.writer import Part
 from mova.types import Frames
+from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
 from mova.video.windows import encode_windows
@@ -51,6 +56,7 @@ class Settings:
         time_limit: seconds after which a file whose decoding stands still counts as broken.
         known: hashes of the contents in the index.
         shots: whether to say which frames begin a shot.
+        window: frames per vector, and their stride.
     """
 
     model: str
@@ -61,6 +67,7 @@ class Settings:
     time_limit: float
     known: frozenset[str]
     shots: bool = False
+    window: WindowRule = field(default_factory=WindowRule)
 
 
 @dataclass(frozen=True)
@@ -76,13 +83,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Times (n,) and unit vectors (n, d) of part `number` of a file, and whether each frame begins a shot (n,)."""
+    """Part `number` of a file."""
 
     task: FileTask
     number: int
-    times: npt.NDArray[np.float64]
-    vectors: npt.NDArray[np.float32]
-    begins: npt.NDArray[np.bool_] | None = None
+    part: Part
 
 
 @dataclass(frozen=True)
@@ -112,16 +117,21 @@ def decode_file(row: dict[str, Any], settings: Settings) -> Iterator[dict[str, A
         yield pack(message)
 
 
-def _decoded(task: FileTask, settings: Settings) -> Iterator[Message]:
+def _opened(task: FileTask, settings: Settings) -> tuple[Begin | Known | Failed, Iterator[Event]]:
+    """Begin to read a file: what was found, and the events that follow."""
     decoder = _decoder(settings.time_limit)
     probed = probe_file(task, decoder)
     if isinstance(probed, Failed):
-        yield probed
-        return
+        return probed, iter(())
     events = read_events([probed], settings.known, settings.rate, decoder, exact=settings.exact, threads=1)
     event = next(events)
+    assert isinstance(event, Begin | Known | Failed)
+    return event, events
+
+
+def _decoded(task: FileTask, settings: Settings) -> Iterator[Message]:
+    event, events = _opened(task, settings)
     if not isinstance(event, Begin):
-        assert isinstance(event, Known | Failed)
         yield event
         return
     taken: list[Frames] = []
@@ -180,4 +190,47 @@ class EncodeWindow:
             vectors = unit_vectors(model, message.task.path, encode(frames)[keep])
         except MemoryError:
             return pack(Failed(message.task, TOO_LARGE))
-        return pack(Encoded(message.task, message.number, frames.pts[keep], vectors, message.begins))
+        part = Part(frames.pts[keep], vectors, begins=message.begins)
+        return pack(Encoded(message.task, message.number, part))
+
+
+class EncodeFile:
+    """Decodes files, and encodes their windows with a model that is loaded once per worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _model(self) -> DualEncoder:
+        return load_same(self._settings.model, self._settings.fingerprint)
+
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the parts of a file and `Complete`; or `Known`; or `Failed`, after which nothing of the file counts.
+
+        Raises:
+            ModelError: the model cannot be loaded, is another one, or its vectors are not finite.
+        """
+        for message in self._encoded(unpack(row)):
+            yield pack(message)
+
+    def _encoded(self, task: FileTask) -> Iterator[Message]:
+        event, events = _opened(task, self._settings)
+        if not isinstance(event, Begin):
+            yield event
+            return
+        task, count, ahead = event.task, 0, prefetch(events, AHEAD)
+        frames = frames_of_file(ahead)
+        try:
+            for part in encoded_parts(
+                self._model, task, frames, self._settings.rate, self._settings.window, shots=None
+            ):
+                yield Encoded(task, count, part)
+                count += 1
+        except VideoError as error:
+            yield Failed(task, error.cause)
+        except MemoryError:
+            yield Failed(task, TOO_LARGE)
+        else:
+            yield Complete(task, count)
+        finally:
+            ahead.close()
