@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (AWS_SKIP_SIGNATURE=true for a public bucket, "
     "AWS_ENDPOINT_URL for another server than Amazon's)",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS (GOOGLE_SKIP_SIGNATURE=true for a public bucket)",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 """Variables that hold the credentials of a service."""
@@ -110,7 +110,7 @@ def _s3(bucket: str) -> Any:
         address = urlsplit(endpoint)
         options |= {"scheme": address.scheme, "endpoint_override": address.netloc + address.path.rstrip("/")}
         region = region or "us-east-1"
-    if environment.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true"):
+    if _is_set("AWS_SKIP_SIGNATURE"):
         options["anonymous"] = True
     return fs.S3FileSystem(region=region or fs.resolve_s3_region(bucket), **options)
 
@@ -118,7 +118,11 @@ def _s3(bucket: str) -> Any:
 def _gs(_bucket: str) -> Any:
     from pyarrow import fs
 
-    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=60))
+    options: dict[str, Any] = {"retry_time_limit": timedelta(seconds=60), "anonymous": _is_set("GOOGLE_SKIP_SIGNATURE")}
+    if endpoint := os.environ.get("GOOGLE_BASE_URL"):
+        address = urlsplit(endpoint)
+        options |= {"scheme": address.scheme, "endpoint_override": address.netloc}
+    return fs.GcsFileSystem(**options)
 
 
 def _az(container: str) -> Any:
@@ -128,7 +132,16 @@ def _az(container: str) -> Any:
     if not account:
         raise UsageError(f"az://{container}: names no account; set {CREDENTIALS['az']}")
     key, token = os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"), os.environ.get("AZURE_STORAGE_SAS_TOKEN")
-    return fs.AzureFileSystem(account, account_key=key) if key else fs.AzureFileSystem(account, sas_token=token)
+    options: dict[str, Any] = {"account_key": key} if key else {"sas_token": token}
+    if _is_set("AZURE_STORAGE_USE_EMULATOR"):
+        address = urlsplit(os.environ.get("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:10000"))
+        for service in ("blob", "dfs"):
+            options |= {f"{service}_storage_authority": address.netloc, f"{service}_storage_scheme": address.scheme}
+    return fs.AzureFileSystem(account, **options)
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true")
 
 
 class _Arrow:
