@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from fastapi.testclient import TestClient
 
 from mova.models.relations.concepts import GENERAL
 from mova.search.index import Index
+from mova.search.second_stage.reranker import Reranker
 from mova.serve.app import build
 from mova.serve.finder import binned
 from mova.serve.settings import Settings
-from tests.serve.conftest import API, JudgingEncoder, Site
+from tests.serve.conftest import API, JudgingEncoder, Site, other
 from tests.support.fakes import ColourEncoder
 
 
@@ -114,6 +116,55 @@ def test_bodies_that_are_not_json_are_refused(site: Site) -> None:
     for content, kind in ((b"{", "application/json"), (b"\xff\xfe", "application/json"), (b"query=red", "text/plain")):
         answer = site.client.post(f"{API}/search", content=content, headers={"Content-Type": kind})
         assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("text", ["red", "Red. Then it is blue."])
+def test_a_second_model_ranks_as_it_does_for_a_command(site: Site, text: str) -> None:
+    second = Reranker(ColourEncoder(rate=8.0, variant="b"), top=3, weight=1.0, seconds=60.0)
+    expected = Index(site.settings.index, ColourEncoder()).search(text, k=100, rerank=second)
+    client = other(site, second=second)
+    answer = client.post(f"{API}/search", json={"query": text, "limit": 2}).json()
+    assert [(row["video"]["name"], row["start"], row["rerank"]) for row in answer["results"]] == [
+        (Path(m.video).name, round(m.start, 3), m.to_json()["rerank"]) for m in expected[:2]
+    ]
+    asked = {key: answer["rerank"][key] for key in ("model", "kind", "weight", "source", "asked", "of", "ended_early")}
+    assert asked == {key: expected.reranking.to_json()[key] for key in asked}
+    assert answer["rerank"]["unreadable"] == 0
+    rest = client.get(f"{API}/search", params={"q": text, "cursor": answer["next"]}).json()["results"]
+    assert [row["start"] for row in rest] == [round(m.start, 3) for m in expected[2 : 2 + len(rest)]]
+    assert ["rerank" in row for row in rest] == [True] + [False] * (len(rest) - 1), "it was asked about three"
+    plain = client.get(f"{API}/search", params={"q": text, "rerank": False}).json()
+    assert plain["results"] == site.search(text)["results"]
+    assert "rerank" not in plain
+
+
+def test_a_second_model_that_cannot_be_asked_is_refused(site: Site) -> None:
+    answer = site.client.post(f"{API}/search", json={"query": "red", "rerank": True})
+    assert (answer.status_code, "mova serve --rerank" in answer.text) == (400, True)
+    client = other(site, second=Reranker("of-no-such-name", weight=0.0))
+    like = {"video": site.search("red")["results"][0]["video"]["id"], "time": 0.5}
+    answer = client.post(f"{API}/search", json={"like": like, "rerank": True})
+    assert (answer.status_code, "about texts" in answer.text) == (400, True)
+    assert "rerank" not in client.post(f"{API}/search", json={"like": like}).json()
+    untouched = client.post(f"{API}/search", json={"query": "red"}).json()
+    assert untouched["rerank"]["asked"] == 0, "with a weight of 0 it is not even loaded"
+    assert untouched["results"] == site.search("red")["results"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--rerank-top", "3"], 2, "--rerank-top needs --rerank"),
+        (["--rerank", "./nothing"], 1, "no such folder"),
+        (["--rerank", "mova-worlds-tiny", "--rerank-frames", "2"], 2, "--rerank-frames"),
+    ],
+    ids=["without a model", "no model", "of video LLMs"],
+)
+def test_a_second_model_that_is_wrong_is_reported_before_the_service_begins(
+    site: Site, call: Callable[..., tuple[int, str, str]], words: list[str], status: int, message: str
+) -> None:
+    code, _, err = call("serve", "--index", site.settings.index, *words)
+    assert (code, message in err) == (status, True), err
 
 
 def test_without_an_index_the_answers_say_what_to_do(tmp_path: Path) -> None:

@@ -205,7 +205,10 @@ class RerankOptions:
     ] = None
     rerank_seconds: Annotated[
         float | None,
-        typer.Option(help="With --rerank: stop asking after this time; moments that were not asked about keep ranks."),
+        typer.Option(
+            help="With --rerank: stop asking after this time; moments that were not asked about keep ranks "
+            "(default: no limit; 30 s in a service)."
+        ),
     ] = None
     rerank_weight: Annotated[
         float | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,13 @@ from mova.search.like.example import Example, stored_vector
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.trim import Trim
 from mova.search.query import has_passages, query_sentences
+from mova.search.second_stage.moment import Reranking
+from mova.search.second_stage.reranker import Reranker
 from mova.serve.held import HeldIndex
 from mova.serve.library.catalog import Catalog, Entry
 from mova.serve.problems import Gone
 from mova.types import Moment
+from mova.video.limits import TIME_LIMIT
 
 KEPT = 64
 """Answers remembered, so that a next page and a heat strip need no new search."""
@@ -49,6 +53,7 @@ class Ask:
         filter: which videos are searched, and which of their moments count.
         by: what the moments share with the example, and nothing else; without a text.
         trim: time around the moments.
+        second: asks another model about the first moments.
     """
 
     text: str
@@ -57,6 +62,7 @@ class Ask:
     filter: Filter = EVERY_VIDEO
     by: str | None = None
     trim: Trim = AS_FOUND
+    second: Reranker | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +73,13 @@ class Found:
         moments: at most `asked` of them.
         asked: the number of moments that was searched for.
         seconds: time that the search took.
+        reranking: what a second model was asked.
     """
 
     moments: tuple[Moment, ...]
     asked: int
     seconds: float
+    reranking: Reranking | None = None
 
     @property
     def complete(self) -> bool:
@@ -87,8 +95,10 @@ class Finder:
         self._answers: OrderedDict[tuple[Any, ...], Found] = OrderedDict()
         self._lock = threading.Lock()
 
-    def search(self, index: HeldIndex, ask: Ask, count: int) -> tuple[list[Moment], bool, float | None]:
-        """Return the best moments, whether there are more, and the lowest false-alarm rate of all.
+    def search(
+        self, index: HeldIndex, ask: Ask, count: int
+    ) -> tuple[list[Moment], bool, float | None, Reranking | None]:
+        """Return the best moments, whether there are more, the lowest false-alarm rate of all, and the second stage.
 
         Args:
             index: from the engine.
@@ -102,7 +112,7 @@ class Finder:
             if len(moments) > count or answer.complete:
                 break
         rates = [moment.false_alarm for moment in answer.moments if moment.false_alarm is not None]
-        return moments[:count], len(moments) > count, min(rates, default=None)
+        return moments[:count], len(moments) > count, min(rates, default=None), answer.reranking
 
     def _answer(self, index: HeldIndex, ask: Ask, asked: int) -> Found:
         self._catalog.entries()
@@ -113,13 +123,17 @@ class Finder:
                 self._answers.move_to_end(key)
                 return known
         began = time.perf_counter()
+        moments: list[Moment]
         if ask.like is None:
-            moments: list[Moment] = index.search(ask.text, k=asked, filter=ask.filter, trim=ask.trim)
+            second = ask.second
+            with nullcontext() if second is None else second.isolated(TIME_LIMIT):
+                moments = index.search(ask.text, k=asked, filter=ask.filter, trim=ask.trim, rerank=second)
         else:
             moments = index.search_like(
                 ask.like, ask.text, k=asked, words=ask.words, by=ask.by, filter=ask.filter, trim=ask.trim
             )
-        answer = Found(tuple(moments), asked, time.perf_counter() - began)
+        reranking = getattr(moments, "reranking", None)
+        answer = Found(tuple(moments), asked, time.perf_counter() - began, reranking)
         with self._lock:
             self._answers[key] = answer
             while len(self._answers) > KEPT:
@@ -199,5 +213,5 @@ def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tup
 
 
 def _first_step(ask: Ask) -> int:
-    other = ask.like is not None or ask.trim != AS_FOUND or has_passages(ask.text)
+    other = ask.second is not None or ask.like is not None or ask.trim != AS_FOUND or has_passages(ask.text)
     return FIRST if other else FEW

@@ -7,9 +7,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mova.errors import UsageError
+
+if TYPE_CHECKING:
+    from mova.search.second_stage.reranker import Reranker
 
 SHORTEST_TOKEN = 16
 """Characters; a shorter token could be guessed."""
@@ -25,6 +29,8 @@ WAITING = 64
 """Requests that may wait for the model; more are refused with status 503."""
 ANSWER_SECONDS = 120.0
 """Time in which the model must have answered; then, and if the client is gone, the call is dropped if it only waits."""
+SECOND_SECONDS = 30.0
+"""Time in which a second model is asked about the moments of a query, by default."""
 RATE = 10.0
 """Requests per second and client, by default, if other machines can connect."""
 UPLOAD_BYTES = 4 << 30
@@ -55,6 +61,7 @@ class Settings:
             otherwise `RATE`.
         uploads: folder for videos that clients send; None to refuse them.
         upload_bytes: largest of them.
+        second: the second stage of searches; None for none.
     """
 
     index: str
@@ -69,6 +76,7 @@ class Settings:
     rate: float | None = None
     uploads: Path | None = None
     upload_bytes: int = UPLOAD_BYTES
+    second: Reranker | None = None
 
     def __post_init__(self) -> None:
         for url in self.public_urls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +13,11 @@ import typer
 from mova.cli.answer_output import printed_answer
 from mova.cli.console import note
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
+from mova.cli.search_options import RerankOptions
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from mova.search.second_stage.reranker import Reranker
     from mova.serve.settings import Settings
 
 
@@ -24,6 +27,14 @@ Rate = Annotated[
         min=0,
         help="Requests per second of each client; pictures count a tenth, 0 is no limit (default: 10; no limit if only "
         "this machine can connect).",
+    ),
+]
+Offered = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--folder",
+        help="Folder from which videos may be added in the browser; may be repeated (default: the current one, and "
+        "those of the index).",
     ),
 ]
 UploadFolder = Annotated[
@@ -50,14 +61,7 @@ def serve(
         list[str] | None,
         typer.Option(help="Address of a reverse proxy in front of the service; needs a token; may be repeated."),
     ] = None,
-    offer: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--folder",
-            help="Folder from which videos may be added in the browser; may be repeated (default: the current one, and "
-            "those of the index).",
-        ),
-    ] = None,
+    offer: Offered = None,
     state: Annotated[
         Path | None,
         typer.Option(help="Folder for thumbnails, previews, jobs and corrections (default: beside the index)."),
@@ -66,6 +70,7 @@ def serve(
     uploads: UploadFolder = None,
     upload_size: UploadSize = 4.0,
     cache_size: Annotated[float, typer.Option(min=0.01, help="Largest size of thumbnails and previews, in GB.")] = 2.0,
+    rerank: RerankOptions = RerankOptions(),  # noqa: B008 - immutable
 ) -> None:
     """Search, play and align in a browser.
 
@@ -93,8 +98,27 @@ def serve(
         rate=rate,
         uploads=uploads and uploads.expanduser().absolute(),
         upload_bytes=round(upload_size * 2**30),
+        second=_second(rerank),
     )
     server.run(settings, partial(_announce, settings, made), printed_answer)
+
+
+def _second(options: RerankOptions) -> Reranker | None:
+    """Return the second stage with its model loaded, so that one that is not there is reported at once.
+
+    Raises:
+        ModelError, UsageError: see `mova.search.second_stage.reranker.Reranker`.
+    """
+    from mova.serve.settings import SECOND_SECONDS
+
+    second = options.reranker()
+    if second is None:
+        return None
+    if second.seconds is None:
+        second = replace(second, seconds=SECOND_SECONDS)
+    if second.weight != 0:
+        second.second  # noqa: B018 - loads it
+    return second
 
 
 def _announce(settings: Settings, made: bool, port: int) -> None:

@@ -20,6 +20,8 @@ from mova.search.like.example import Example
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.trim import Trim
 from mova.search.query import has_passages, query_sentences
+from mova.search.second_stage.moment import RerankedMoment, Reranking
+from mova.search.second_stage.reranker import Reranker
 from mova.serve.engine import Needs
 from mova.serve.finder import MOST, Ask
 from mova.serve.held import HeldIndex
@@ -34,6 +36,8 @@ from mova.serve.schemas.search import (
     Respects,
     SearchAnswer,
     SearchRequest,
+    SecondScore,
+    SecondStage,
     SentenceOut,
 )
 from mova.serve.schemas.videos import Video
@@ -70,12 +74,13 @@ async def search_address(
     dedupe: bool = False,
     pad: Annotated[float, Query(ge=0, le=3600)] = 0.0,
     min_length: Annotated[float | None, Query(ge=0, le=3600)] = None,
+    rerank: bool | None = None,
 ) -> SearchAnswer:
     """Find moments as `POST /search` does, with a short text in the address."""
     narrowed = {"folders": folder, "after": after, "before": before, "longer": longer, "shorter": shorter}
     values: dict[str, Any] = {"query": q, "limit": limit, "cursor": cursor, "one_per_video": one_per_video}
     values |= {"false_alarm": false_alarm, "filter": {name: value for name, value in narrowed.items() if value}}
-    values |= {"dedupe": dedupe, "pad": pad, "min_length": min_length}
+    values |= {"dedupe": dedupe, "pad": pad, "min_length": min_length, "rerank": rerank}
     try:
         asked = SearchRequest(**values)
     except ValidationError as error:  # the same rules as for a body
@@ -97,9 +102,12 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
     offset = int(request.cursor or 0)
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
     trim = Trim(request.pad, request.min_length)
-    ask = Ask(request.query, like, request.words, wanted(parts, request), request.by, trim)
+    second = second_stage(parts, request)
+    ask = Ask(request.query, like, request.words, wanted(parts, request), request.by, trim, second)
 
-    def find(index: HeldIndex) -> tuple[int, list[Moment], bool, float | None, Mapping[str, Entry], str]:
+    def find(
+        index: HeldIndex,
+    ) -> tuple[int, list[Moment], bool, float | None, Reranking | None, Mapping[str, Entry], str]:
         """Search while the index is held."""
         if not index.exists:
             raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
@@ -110,8 +118,9 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
     words = request.query and (like is not None or has_passages(request.query))
     needs: Needs = "model" if words or request.by is not None else "text"
     text = request.query if like is None else ""
-    work = parts.engine.search(text, find, needs=needs)
-    searched, moments, more, lowest, entries, model = await unless_gone(client, work)
+    # a second model takes seconds: it does not hold up the searches that are taken together
+    work = parts.engine.search(text, find, needs=needs) if second is None else parts.engine.run(find, needs=needs)
+    searched, moments, more, lowest, reranking, entries, model = await unless_gone(client, work)
     bar = request.false_alarm
     page = [out for moment in moments[offset:] if (out := moment_out(entries, moment, bar)) is not None]
     following = offset + request.limit
@@ -126,7 +135,21 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
         false_alarm_bar=bar,
         seldom_detects=seldom_detects(model),
         videos=searched,
+        rerank=None if reranking is None else SecondStage.of_answer(reranking),
     )
+
+
+def second_stage(parts: Services, request: SearchRequest) -> Reranker | None:
+    """Return the second stage of a request: that of the service, unless the request has an example or declines.
+
+    Raises:
+        Problem: it asks for one that is not there, or that is not for examples.
+    """
+    if request.rerank and parts.settings.second is None:
+        raise Problem("this service asks no second model; start it with `mova serve --rerank MODEL`")
+    if request.rerank and request.like is not None:
+        raise Problem("a second model is asked about texts; leave out `rerank` or `like`")
+    return None if request.like is not None or request.rerank is False else parts.settings.second
 
 
 def wanted(parts: Services, request: SearchRequest) -> Filter:
@@ -208,6 +231,7 @@ def moment_out(entries: Mapping[str, Entry], moment: Moment, bar: float) -> Mome
         false_alarm=None if moment.false_alarm is None else round(moment.false_alarm, 6),
         evidence=None if moment.false_alarm is None else evidence(moment.false_alarm, bar),
         sentences=[SentenceOut(**row.to_json()) for row in moment.sentences] or None,
+        rerank=SecondScore(**moment.to_json()["rerank"]) if isinstance(moment, RerankedMoment) else None,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from mova.scoring.false_alarm import BAR
 from mova.search.query import MAX_CHARACTERS
+from mova.search.second_stage.moment import Reranking
 from mova.serve.schemas.fields import LARGEST_PAGE, PAGE, PLACE, Request, Seconds, VideoId
 from mova.serve.schemas.videos import Video
 
@@ -69,6 +71,9 @@ class SearchRequest(Request):
         None, description="Shorter moments are widened to this many seconds; default: one sampling step."
     )
     filter: FilterRequest | None = Field(None, description="Which videos are searched.")
+    rerank: bool | None = Field(
+        None, description="Whether the second model of the service is asked; default: if it has one, and for texts."
+    )
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> SearchRequest:
@@ -88,6 +93,35 @@ class SentenceOut(BaseModel):
     posterior: float
 
 
+class SecondScore(BaseModel):
+    """What a second model says about a moment."""
+
+    score: float = Field(description="Mean log-odds of Yes, or a similarity: `kind` of the answer's `rerank`.")
+    rank: int = Field(description="By this score, among the moments that it was asked about.")
+    first_rank: int = Field(description="By the first score.")
+    mixed: float = Field(description="What the moments are ranked by.")
+
+
+class SecondStage(BaseModel):
+    """What a second model was asked for an answer."""
+
+    model: str
+    kind: Literal["log-odds", "similarity", ""] = Field(description="Of its scores; empty if it was not asked.")
+    weight: float = Field(description="Share of its scores, from 0 to 1.")
+    source: Literal["measured", "given", "default"] = Field(description="Where the weight is from.")
+    asked: int = Field(description="Moments that it was asked about.")
+    of: int = Field(description="Moments that it was to be asked about.")
+    seconds: float
+    unreadable: int = Field(description="Clips that could not be read.")
+    ended_early: bool = Field(description="Whether the time was over before.")
+
+    @classmethod
+    def of_answer(cls, done: Reranking) -> SecondStage:
+        """Return it without paths of this machine."""
+        values = done.to_json() | {"model": Path(done.model).name, "unreadable": len(done.unreadable)}
+        return cls(**{name: values[name] for name in cls.model_fields})
+
+
 class MomentOut(BaseModel):
     """A part of a video that matches a query."""
 
@@ -101,6 +135,7 @@ class MomentOut(BaseModel):
     )
     evidence: Literal["strong", "weak", "none"] | None = Field(None, description="Word for that rate.")
     sentences: list[SentenceOut] | None = Field(None, description="Of a paragraph in temporal order.")
+    rerank: SecondScore | None = Field(None, description="If a second model was asked about it.")
 
 
 class SearchAnswer(BaseModel):
@@ -116,6 +151,7 @@ class SearchAnswer(BaseModel):
     false_alarm_bar: float = Field(description="Highest rate that counts as evidence.")
     seldom_detects: float | None = Field(None, description="Share of shown texts with evidence at 5 %, if it is low.")
     videos: int = Field(description="Videos that were searched.")
+    rerank: SecondStage | None = Field(None, description="If the service has a second model.")
 
 
 class Relevance(BaseModel):

@@ -74,6 +74,11 @@ function card({ video, start, end, score, evidence, thumbnail }, { label, time, 
 const percent = (value) => `${(100 * value).toLocaleString("en", { maximumSignificantDigits: 2 })} %`;
 const WORDS = { strong: "strong", weak: "weak", none: "no evidence" };
 
+/** Words about the second model, if it was asked. */
+function second(answer) {
+  return answer.rerank?.asked ? ` · the first ${answer.rerank.asked} also ranked by ${answer.rerank.model}` : "";
+}
+
 /** Cards of moments; before the first one that is no evidence, a line that says so. `before` moments come before them. */
 function moments(results, before = []) {
   let mixed = before.some((moment) => moment.evidence === "none") || answer.evidence === "none";
@@ -216,12 +221,12 @@ function summarize() {
   if (!judged) panel.hidden = true;
   panelButton.textContent = `False alarms: ${percent(bar())}`;
   if (answer.evidence === "none") {
-    summary.replaceChildren(el("b", { text: "No moment" }), ` in ${plural(answer.videos, "video")}`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s` }));
+    summary.replaceChildren(el("b", { text: "No moment" }), ` in ${plural(answer.videos, "video")}`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s${second(answer)}` }));
     return;
   }
   const good = hits.filter((hit) => hit.evidence !== "none");
   const videos = new Set(good.map((hit) => hit.video.id)).size;
-  summary.replaceChildren(el("b", { text: plural(good.length, "moment") }), ` in ${plural(videos, "video")}, of ${answer.videos.toLocaleString("en")} searched`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s` }));
+  summary.replaceChildren(el("b", { text: plural(good.length, "moment") }), ` in ${plural(videos, "video")}, of ${answer.videos.toLocaleString("en")} searched`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s${second(answer)}` }));
 }
 
 async function loadMore() {
