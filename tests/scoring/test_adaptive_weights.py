@@ -103,6 +103,7 @@ def test_weights_are_between_both_sets() -> None:
     assert 0 < share < 1
     weights = weights_for_video(caption, background, peak_frames=5)
     assert weights.contrast == pytest.approx((1 - share) * STRUCTURE.contrast + share * RELEVANCE.contrast)
+    assert weights.independent_seconds == pytest.approx(RELEVANCE.independent_seconds / share)
     assert weights.costs.enter == pytest.approx((1 - share) * STRUCTURE.costs.enter + share * RELEVANCE.costs.enter)
     with pytest.raises(ValueError, match="at least one value"):
         weights_for_video(caption, np.zeros((0, 50)), peak_frames=5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mova.scoring.alignment import align_curves, align_jointly
+from mova.scoring.alignment import align_curves, align_jointly, align_relevance
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.spans import locate
 from mova.types import Span
@@ -86,3 +86,28 @@ def test_other_probabilities_of_being_shown_move_spans_and_posteriors() -> None:
     again = lower.with_shown([1.0, 0.9], times, 12.0)
     assert [span.span for span in again.spans[1]] == [sure.spans[1][0].span], "a shown sentence has a place"
     assert again.likely == (None, None)
+
+
+def test_relevance_of_any_scale_is_aligned_as_cosines_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sentences, background = torch.randn(3, 16, generator=generator), torch.randn(30, 16, generator=generator)
+    frames = sentences.repeat_interleave(8, dim=0) + 0.5 * torch.randn(24, 16, generator=generator)
+    cosines, noise = (torch.cosine_similarity(rows[:, None], frames[None], dim=-1) for rows in (sentences, background))
+    times = np.arange(24.0)
+    expected = align_jointly(sentences, frames, times, 24.0, background=background)
+    assert [[scored.span for scored in spans] for spans in expected.spans] == [
+        [Span(0, 8)],
+        [Span(8, 16)],
+        [Span(16, 24)],
+    ]
+    scaled, scaled_noise = ((30 * rows - 7).numpy() for rows in (cosines, noise))
+    result = align_relevance(scaled, frames.numpy(), times, 24.0, background=scaled_noise)
+    assert [[scored.span for scored in spans] for spans in result.spans] == [
+        [Span(0, 8)],
+        [Span(8, 16)],
+        [Span(16, 24)],
+    ]
+    assert result.posterior is not None
+    np.testing.assert_allclose(result.posterior, expected.posterior, atol=1e-3)
+    with pytest.raises(ValueError, match="differ in length"):
+        align_relevance(scaled[:, 1:], frames.numpy(), times, 24.0, background=scaled_noise)

@@ -36,13 +36,15 @@ RELEVANCE = AlignmentWeights(
     offset=0.718,
     limit=3.113,
     floor=6.171,
+    independent_seconds=4.0,
     position=0.0,
     novelty=0.713,
     costs=ChainCosts(change=3.846, enter=1.764, skip=2.764, repeat=5.0),
     order=1.0,
 )
 """For relevance that finds moments: fitted to `mova-worlds-tiny` on Worlds of 60 and 630 s, with and without noise
-in its frame vectors and sentences of other videos, so that they also suit less accurate encoders."""
+in its frame vectors and sentences of other videos, so that they also suit less accurate encoders. The bound on
+stretches came later, as it is for `mova-worlds-tiny`, with the other weights unchanged."""
 LEAST_RISE, FULL_RISE = 0.2, 0.9
 """Excess rise, in standard deviations of background scores, from which relevance counts at all, and fully."""
 
@@ -70,10 +72,13 @@ def weights_for_video(relevance: npt.ArrayLike, background: npt.ArrayLike, peak_
     mixed = {
         entry.name: (1 - share) * getattr(STRUCTURE, entry.name) + share * getattr(RELEVANCE, entry.name)
         for entry in fields(AlignmentWeights)
-        if entry.name not in ("costs", "independent_seconds")  # in both sets, all of a stretch counts
+        if entry.name not in ("costs", "independent_seconds")
     }
+    seconds = RELEVANCE.independent_seconds
+    bound = seconds / share if seconds and share > 0 else None  # of `STRUCTURE`, all of a stretch counts
     sides = zip(astuple(STRUCTURE.costs), astuple(RELEVANCE.costs), strict=True)
-    return AlignmentWeights(**mixed, costs=ChainCosts(*((1 - share) * a + share * b for a, b in sides)))
+    costs = ChainCosts(*((1 - share) * a + share * b for a, b in sides))
+    return AlignmentWeights(**mixed, independent_seconds=bound, costs=costs)
 
 
 def moment_strength(relevance: npt.ArrayLike, background: npt.ArrayLike, peak_frames: int) -> float:

@@ -1,7 +1,8 @@
 """Align the sentences of a caption with the frames of a video, from their vectors alone.
 
 `align_jointly` decides on the timeline of all sentences together; the encoder contract (`mova.models.encoder`) calls
-it. `align_curves` compares each sentence with a threshold on its own.
+it. `align_relevance` does so from relevance of any kind. `align_curves` compares each sentence with a threshold on its
+own.
 
 Shape legend: S sentences, T frames, B background sentences, d width.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -196,14 +198,52 @@ def align_jointly(
         >>> [[(scored.span.start, scored.span.end) for scored in spans] for spans in result.spans]
         [[(0.0, 4.0)], [(8.0, 12.0)]]
     """
-    curves = frame_relevance(sentence_vectors.to(frame_vectors.device), frame_vectors).cpu().numpy()
+    curves = _cosines(sentence_vectors, frame_vectors)
+    noise = _cosines(background, frame_vectors) if isinstance(background, Tensor) else background
+    vectors = frame_vectors.detach().float().cpu().numpy()
+    options: dict[str, Any] = {"sentences": sentences, "order": order, "step": step}
+    return align_relevance(curves, vectors, times, duration, weights, background=noise, **options)
+
+
+def align_relevance(
+    relevance: npt.NDArray[np.float32],
+    frame_vectors: npt.ArrayLike,
+    times: npt.NDArray[np.float64],
+    duration: float,
+    weights: AlignmentWeights | None = None,
+    *,
+    background: npt.NDArray[np.float32] | float,
+    sentences: Sequence[str] = (),
+    order: Order = "auto",
+    step: float | None = None,
+) -> Alignment:
+    """Decide on the timeline of all sentences together, from relevance of any kind.
+
+    Args:
+        relevance: (S, T), how well each frame shows each sentence, on any scale that the background shares.
+        frame_vectors: (T, d), by which changes of the picture are seen.
+        times, duration, sentences, order, step: see `align_jointly`.
+        weights: see `align_jointly`.
+        background: relevance (B, T) of sentences that describe no video in particular, or a measured threshold.
+
+    Raises:
+        ValueError: the shapes do not agree, there are no frames or no sentences, or a value is not finite.
+
+    Example:
+        >>> scores = np.repeat([[9.0, -9, -9], [-9, -9, 9]], 4, axis=1)
+        >>> changes = np.repeat(np.eye(3), 4, axis=0)
+        >>> result = align_relevance(scores, changes, np.arange(12.0), 12.0, background=np.zeros((1, 12)))
+        >>> [[(scored.span.start, scored.span.end) for scored in spans] for spans in result.spans]
+        [[(0.0, 4.0)], [(8.0, 12.0)]]
+    """
+    curves = np.asarray(relevance)
     edges = cell_edges(times, duration)
     if len(edges) != curves.shape[1] + 1:
         raise ValueError(f"relevance {curves.shape} and times {times.shape} differ in length")
     cell = usual_cell(edges, step)
-    noise, weights = _calibrated(curves, frame_vectors, weights, background, cell)
+    noise, weights = _calibrated(curves, weights, background, cell)
     width = max(1, round(weights.novelty_seconds / cell))
-    boundaries = weights.novelty * novelty(frame_vectors.detach().float().cpu().numpy(), width)
+    boundaries = weights.novelty * novelty(frame_vectors, width)
     odds = log_odds(curves, noise, weights, weights.peak_frames(cell), weights.independent_frames(cell))
     evidence = Evidence(odds, boundaries, weights.at_length(duration))
     decoded = decode(evidence, order, prior=order_prior(sentences), overlapping=overlapping(sentences))
@@ -220,20 +260,23 @@ def align_jointly(
     return Alignment(curves, spans, irrelevant, decoded.posterior, decoded.shown, decoded.order, likely)
 
 
+def _cosines(vectors: Tensor, frame_vectors: Tensor) -> npt.NDArray[np.float32]:
+    curves: npt.NDArray[np.float32] = frame_relevance(vectors.to(frame_vectors.device), frame_vectors).cpu().numpy()
+    return curves
+
+
 def _calibrated(
     curves: npt.NDArray[np.float32],
-    frame_vectors: Tensor,
     weights: AlignmentWeights | None,
-    background: Tensor | float,
+    background: npt.NDArray[np.float32] | float,
     cell: float,
 ) -> tuple[Background, AlignmentWeights]:
     """Return the scale of relevance on this video, and the weights; `cell` is the seconds per frame."""
-    if not isinstance(background, Tensor):
+    if not isinstance(background, np.ndarray):
         return Background.at_threshold(background, weights or AlignmentWeights())
-    scores = frame_relevance(background.to(frame_vectors.device), frame_vectors).cpu().numpy()
     if weights is None:
-        weights = weights_for_video(curves, scores, AlignmentWeights().peak_frames(cell))
-    return Background.measure(scores), weights
+        weights = weights_for_video(curves, background, AlignmentWeights().peak_frames(cell))
+    return Background.measure(background), weights
 
 
 def _spans(
