@@ -13,7 +13,10 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+import yaml
+from typer.testing import CliRunner
 
+from mova.cli.main import app
 from mova.data.manifest import read_manifest, write_manifest
 from mova.errors import ModelError
 from mova.models.registry import load_any
@@ -31,6 +34,7 @@ def test_every_example_has_a_test() -> None:
         "align_caption.py",
         "evaluate_scores.py",
         "index_and_search.py",
+        "kuberay.yaml",
         "mplug_owl.py",
         "tour.ipynb",
         "train_tiny.py",
@@ -86,6 +90,8 @@ def test_the_notebook_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]
 
 OWL = """
 import torch
+import yaml
+from typer.testing import CliRunner
 from torch import nn
 
 class MplugOwlForConditionalGeneration(nn.Module):
@@ -148,3 +154,20 @@ def test_mplug_owl_as_a_plug_in(
     code, out, err = call("eval", "entailment", "--manifest", tmp_path / "claims.jsonl", "--model", name, "--json")
     assert code == 0, err
     assert json.loads(out)["settings"]["form"] == "log odds"
+
+
+def test_the_job_of_kubernetes_calls_a_command_that_exists_with_one_version_of_ray() -> None:
+    text = (FOLDER / "kuberay.yaml").read_text(encoding="utf-8")
+    job = yaml.safe_load(text)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    program, command, *words = job["spec"]["entrypoint"].split()
+    assert (program, command) == ("mova", "index")
+    usage = CliRunner().invoke(app, ["index", "--help"], terminal_width=200).output
+    assert all(word in usage for word in words if word.startswith("--"))
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    containers = [group["template"]["spec"]["containers"][0] for group in groups]
+    assert {one["image"].rpartition(":")[2] for one in containers} == {cluster["rayVersion"]}
+    assert f"rayproject/ray:{cluster['rayVersion']}-" in text
+    assert all(one["envFrom"] == containers[0]["envFrom"] and one["env"] == containers[0]["env"] for one in containers)
+    assert all(one["resources"]["requests"] == one["resources"]["limits"] for one in containers)
