@@ -15,7 +15,6 @@ from mova.scoring.emissions import (
     novelty,
     position_odds,
 )
-from mova.scoring.order import order_prior, overlapping
 
 
 def test_log_odds_equal_the_formula() -> None:
@@ -107,10 +106,3 @@ def test_calibration_keeps_the_order_of_posteriors() -> None:
     mapped = calibrate(values, AlignmentWeights(slope=0.8, intercept=0.5))
     assert mapped.dtype == np.float32
     assert np.all(np.diff(mapped) > 0)
-
-
-def test_words_of_order() -> None:
-    assert order_prior(["A dog runs.", "Thenceforth it sleeps.", "He says then."]) == 0
-    assert order_prior(["At first, a dog runs.", "After that it sleeps.", "A moment later, it wakes."]) == 0.75
-    assert overlapping(["It rains throughout.", "A throughout-like word.", "Meanwhile, a cat eats."]) == (0, 1, 2)
-    assert overlapping(["A time of day."]) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_unsure_sentences_out_of_order_are_not_hidden_by_it() -> None:
 def test_hypotheses_are_weighed_by_their_evidence() -> None:
     swapped = events((24, 30), (18, 24))
     ordered, free = decode(swapped, "yes"), decode(swapped, "no")
-    results = [decode(swapped, prior=prior) for prior in (0.0, 40.0)]
+    results = [decode(swapped, prior=prior) for prior in (lambda inside: 0.0, lambda inside: 40.0)]
     for result in results:
         difference = result.order.evidence["ordered"] - result.order.evidence["free"]
         share = 1 / (1 + math.exp(-TRUST * difference))
@@ -151,7 +152,11 @@ def test_a_sentence_that_is_probably_not_shown_has_no_frames_whatever_its_poster
 def test_a_shown_sentence_without_a_place_in_order_is_placed_by_itself() -> None:
     swapped = events((24, 30), (18, 24))
     evidence = decode(swapped).order.evidence
-    prior = evidence["free"] - evidence["ordered"] + 0.5
+    needed = evidence["free"] - evidence["ordered"] + 0.5
+
+    def prior(inside: Sequence[int]) -> float:
+        return needed
+
     result = decode(swapped, prior=prior)
     assert result.order.choice == "ordered"
     assert result.shown.min() >= PRESENT

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -246,7 +247,7 @@ def align_relevance(
     boundaries = weights.novelty * novelty(frame_vectors, width)
     odds = log_odds(curves, noise, weights, weights.peak_frames(cell), weights.independent_frames(cell))
     evidence = Evidence(odds, boundaries, weights.at_length(duration))
-    decoded = decode(evidence, order, prior=order_prior(sentences), overlapping=overlapping(sentences))
+    decoded = decode(evidence, order, prior=partial(_order_prior, sentences), overlapping=overlapping(sentences))
     starts, ends = edges[:-1], cell_ends(times, duration, step)
     rows = [*zip(curves, decoded.posterior, decoded.covered, strict=True)]
     spans = tuple(_spans(curve, posterior, on, starts, ends) for curve, posterior, on in rows)
@@ -263,6 +264,10 @@ def align_relevance(
 def _cosines(vectors: Tensor, frame_vectors: Tensor) -> npt.NDArray[np.float32]:
     curves: npt.NDArray[np.float32] = frame_relevance(vectors.to(frame_vectors.device), frame_vectors).cpu().numpy()
     return curves
+
+
+def _order_prior(sentences: Sequence[str], inside: Sequence[int]) -> float:
+    return order_prior([sentences[i] for i in inside]) if sentences else 0.0
 
 
 def _calibrated(

@@ -8,31 +8,60 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-FOLLOWS = re.compile(
-    r"^\W*(?:and )?(?:then|next|after(?:wards?| that| this)|later|subsequently|thereafter|first(?:ly)?|at first|lastly|"
-    r"to begin with|at the (?:start|beginning|end)|in the (?:beginning|end)|finally|a moment later|soon|eventually|"
-    r"following (?:that|this))\b",
-    re.IGNORECASE,
-)
-"""Openings of sentences that follow the one before in time."""
+import numpy as np
+
+OPENINGS = {
+    "starts": r"first(?:ly| of all)?(?![- ]person)|at first|initially|to (?:begin|start)(?: with)?|"
+    r"(?:at|in|from) the (?:very )?(?:start|beginning)",
+    "ends": r"finally|lastly|at last|eventually|ultimately|to (?:end|finish)|(?:at|in|by|towards?) the (?:very )?end",
+    "follows": r"then|next|after(?:wards?| that| this)|later|subsequently|thereafter|a moment later|soon|"
+    r"(?:shortly|immediately) after\w*|following (?:that|this)",
+}
+"""Openings of sentences that say where in a caption they belong, by kind."""
+COUNTS = {"starts": (20, 29, 2), "ends": (0, 31, 183), "follows": (0, 620, 353)}
+"""How many first, middle and last sentences open in these ways, in the 9,764 training captions of ActivityNet Captions
+(Krishna et al. 2017) with at least two sentences whose starts are in order."""
+TOTALS = (9764, 16703, 9764)
+"""First, middle and last sentences of these captions."""
+LEAST_COUNT = 0.5
+"""Added to each count (Krichevsky and Trofimov 1981): what was never seen is not impossible."""
 OVERLAPS = re.compile(
     r"\b(?:meanwhile|at the same time|simultaneously|in the meantime|throughout|all the time|all along|"
     r"the (?:whole|entire) (?:time|video|clip)|from (?:start|beginning) to (?:end|finish))\b",
     re.IGNORECASE,
 )
 """Words of sentences that overlap others in time."""
-FOLLOWS_NATS = 0.25
-"""Log-odds of temporal order that each sentence with such an opening adds."""
+
+_PATTERNS = [re.compile(rf"^\W*(?:and )?(?:{words})\b", re.IGNORECASE) for words in OPENINGS.values()]
 
 
 def order_prior(sentences: Sequence[str]) -> float:
-    """Return the log-odds of temporal order that the words of a caption add.
+    """Return the log-odds of temporal order, rather than of any other order, that the openings of sentences add.
+
+    In the order of time, openings have the rates of `COUNTS` at each position; in another order, each sentence may be
+    at each position. So "Then ..." in the middle of a caption speaks a little for temporal order, and as its first
+    words much against it. A caption without such openings, or of one sentence, says nothing.
 
     Example:
-        >>> order_prior(["A man opens a door.", "Then he pours tea.", "Finally he drinks."])
-        0.5
+        >>> round(order_prior(["A man opens a door.", "Then he pours tea.", "Finally he drinks."]), 1)
+        1.5
+        >>> round(order_prior(["Finally he drinks.", "A man opens a door.", "Then he pours tea."]), 1)
+        -4.5
     """
-    return FOLLOWS_NATS * sum(bool(FOLLOWS.search(sentence)) for sentence in sentences)
+    positions = np.array([0, *[1] * (len(sentences) - 2), 2][: len(sentences)])
+    kinds = np.array([_kind(sentence) for sentence in sentences], dtype=np.int64)
+    if len(sentences) < 2 or not (kinds >= 0).any():
+        return 0.0
+    opened = np.array([*COUNTS.values()], dtype=np.float64)
+    counts = np.vstack([opened, TOTALS - opened.sum(axis=0)]) + LEAST_COUNT
+    rates = np.log(counts / counts.sum(axis=0))
+    anywhere = np.logaddexp.reduce(rates[:, positions], axis=1) - np.log(len(positions))
+    return float((rates[kinds, positions] - anywhere[kinds]).sum())
+
+
+def _kind(sentence: str) -> int:
+    """Return the number of the first kind of opening that a sentence has; -1, the last row, if it has none."""
+    return next((i for i, pattern in enumerate(_PATTERNS) if pattern.search(sentence)), -1)
 
 
 def overlapping(sentences: Sequence[str]) -> tuple[int, ...]:

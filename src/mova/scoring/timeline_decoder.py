@@ -12,8 +12,9 @@ Shape legend: K sentences, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -103,14 +104,18 @@ class Evidence:
 
 
 def decode(
-    evidence: Evidence, order: Order = "auto", *, prior: float = 0.0, overlapping: Sequence[int] = ()
+    evidence: Evidence,
+    order: Order = "auto",
+    *,
+    prior: Callable[[Sequence[int]], float] = lambda inside: 0.0,
+    overlapping: Sequence[int] = (),
 ) -> Decoded:
     """Return the timeline of all sentences.
 
     Args:
         evidence: of relevance and of changes of the picture.
         order: "yes" and "no" decide; "auto" leaves it to the evidence.
-        prior: log-odds of temporal order from the caption's words (`mova.scoring.order`).
+        prior: returns the log-odds of temporal order of some sentences by their words (`mova.scoring.order`).
         overlapping: sentences that are outside the order by their words.
 
     Raises:
@@ -131,10 +136,10 @@ def decode(
     if order == "yes":
         choice = "partly" if outside else "ordered"
         return _assemble(evidence, outside, OrderChoice(choice, free=outside))
-    return _compare(evidence, evidence.weights.order + prior, outside)
+    return _compare(evidence, prior, outside)
 
 
-def _compare(evidence: Evidence, prior: float, outside: tuple[int, ...]) -> Decoded:
+def _compare(evidence: Evidence, words: Callable[[Sequence[int]], float], outside: tuple[int, ...]) -> Decoded:
     """Weigh the hypotheses by their evidence; the most probable one decides on the spans."""
     sentences = len(evidence.odds)
     alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs)
@@ -144,22 +149,30 @@ def _compare(evidence: Evidence, prior: float, outside: tuple[int, ...]) -> Deco
     best, gain = _partly(evidence, outside, alone)
     first = "partly" if outside else "ordered"
     lost = alone.shown - best.shown
-    logs = {"free": float(gains.sum()) + log_chance(alone.shown), first: prior + gain + float(gains[[*outside]].sum())}
+    prior = partial(_prior, evidence, words)
+    ordered = prior(outside) + gain + float(gains[[*outside]].sum())
+    logs = {"free": float(gains.sum()) + log_chance(alone.shown), first: ordered}
     found = {"free": (tuple(range(sentences)), _Posterior(alone.marginals, alone.shown)), first: (outside, best)}
     if float(lost.max()) < LEAST_LOSS:
         return _finish(best, evidence, outside, OrderChoice(first, logs, outside))
     added = np.setdiff1d(np.flatnonzero(lost > MISPLACED_LOSS), outside).tolist()
     extended = tuple(sorted([*outside, *added]))
     price = (np.log(sentences) + MISPLACED_NATS) * len(added)
-    most = logs[first] + float(gains[added].sum()) - price + evidence.costs.skip * len(added)
+    most = ordered - prior(outside) + prior(extended)
+    most += float(gains[added].sum()) - price + evidence.costs.skip * len(added)
     if 0 < len(added) < sentences - len(outside) and _may_count(evidence, logs, most):
         posterior, gain = _partly(evidence, extended, alone)
-        value = float(prior + gain + gains[[*extended]].sum() - price)
+        value = float(prior(extended) + gain + gains[[*extended]].sum() - price)
         if value > logs.get("partly", -np.inf):
             logs["partly"], found["partly"] = value, (extended, posterior)
     chosen = max(logs, key=lambda name: logs[name])
     mixed = _mixed(logs, {name: posterior for name, (_, posterior) in found.items()})
     return _finish(mixed, evidence, found[chosen][0], OrderChoice(chosen, logs, found[chosen][0]))
+
+
+def _prior(evidence: Evidence, words: Callable[[Sequence[int]], float], outside: Sequence[int]) -> float:
+    """Return the log-odds of temporal order before anything is seen, with some sentences outside it."""
+    return evidence.weights.order + words(_others(evidence, outside).tolist())
 
 
 def _may_count(evidence: Evidence, logs: Mapping[str, float], most: float) -> bool:
