@@ -4,7 +4,7 @@ A child process is killed (SIGKILL) at a random moment, and what is on the disk 
 many small files is joined into few; every video must be there as before, once, and `--verify` must find nothing.
 Conversion: annotations become a manifest, over an older one in every second run; the file must be the old or the new
 one, byte by byte, or not there if there was none. Indexing of stretches (`--novelty`): as in `kills`, with the vectors
-of a run that was never killed. Kills of a service are counted by `serve_soak`.
+of a run that was never killed. Kills of a service are counted by `serve_kills`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""A service under load: killed (SIGKILL) while it is searched and indexes, and its memory over many requests.
+"""The memory of a service over many requests. Its kills are counted by `serve_kills`.
 
-Kills: clients search without pause and a job indexes a folder, until the process of the service is killed at a random
-moment. It is started again on the same folders. The job must still be there and end, the index must be sound and hold
-every video once, and a search must find what it found before. Every kill begins with the same index.
-
-Memory: clients search (no text twice), align, and look at pictures and curves; the resident memory of the service is
-read every few seconds. The first part of the time, in which caches fill, does not count.
+Clients search (no text twice), align, and look at pictures and curves; the resident memory of the service is read every
+few seconds. The first part of the time, in which caches fill, does not count.
 """
 
 from __future__ import annotations
@@ -13,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,17 +28,12 @@ from benchmarks.speed.serve import resident, texts
 from mova.search.index import Index
 from mova.worlds.writer import write_worlds
 
-KILLS, QUICK_KILLS = 4, 1
 MINUTES, QUICK_MINUTES = 10.0, 0.4
 CLIENTS = 4
 KNOWN, ADDED, SECONDS = 4, 6, 30
-ASKED = "A red star moves left."
-LATEST = 8.0
-"""Seconds after which the service is killed at the latest."""
 WARM = 0.2
 """Part of the time in which memory may grow."""
 EVERY = 5.0
-PATIENCE = 600.0
 MOST_GROWTH = 1.1
 
 
@@ -106,63 +96,6 @@ def build(folder: Path, seed: int) -> None:
     Index(folder / "index", "mova-worlds-tiny").add([folder / "films"])
 
 
-def load(service: Service, queries: Queries, ended: threading.Event, counts: Counter[str]) -> None:
-    """Search without pause until the service is gone."""
-    while not ended.is_set():
-        try:
-            service.ask("/search", {"query": next(queries)})
-            counts["searches"] += 1
-        except (OSError, ValueError):
-            if not ended.is_set():
-                counts["failed before the kill"] += 1
-            return
-
-
-def kill_once(folder: Path, kept: Path, rng: np.random.Generator, queries: Queries, counts: Counter[str]) -> None:
-    """Kill a service under load, start it again, and examine what is left.
-
-    Args:
-        folder: of the films; its index is replaced by `kept` first.
-        kept: the index of some of the films.
-        rng: draws the moment.
-        queries: what is searched for.
-        counts: what happened.
-    """
-    shutil.rmtree(folder / "index.serve", ignore_errors=True)
-    shutil.rmtree(folder / "index", ignore_errors=True)
-    shutil.copytree(kept, folder / "index")
-    service = Service(folder)
-    before = service.found(ASKED)
-    inside = service.ask("/folders")["folders"][0]["id"]
-    more = next(row for row in service.ask(f"/folders?inside={inside}")["folders"] if row["name"] == "more")
-    job = service.ask("/jobs", {"folder": more["id"]})["id"]
-    ended = threading.Event()
-    threads = [threading.Thread(target=load, args=(service, queries, ended, counts)) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    time.sleep(rng.uniform(0.5, LATEST))
-    state = next(row["state"] for row in service.ask("/jobs")["jobs"] if row["id"] == job)
-    counts[f"job {state} at the kill"] += 1
-    ended.set()
-    service.stop(signal.SIGKILL)
-    for thread in threads:
-        thread.join()
-    counts["killed"] += 1
-    again = Service(folder)
-    jobs = {row["id"]: row for row in again.ask("/jobs")["jobs"]}
-    counts["jobs lost"] += job not in jobs
-    counts["searches that changed"] += not set(before) & set(again.found(ASKED))
-    deadline = time.monotonic() + PATIENCE
-    while job in jobs and jobs[job]["state"] in {"queued", "running"} and time.monotonic() < deadline:
-        time.sleep(0.2)
-        jobs = {row["id"]: row for row in again.ask("/jobs")["jobs"]}
-    counts["jobs that did not end"] += job in jobs and jobs[job]["state"] != "done"
-    counts["stops that were not clean"] += again.stop() not in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
-    index = Index(folder / "index")
-    counts["videos missing or twice"] += abs(KNOWN + ADDED - len(index))
-    counts["damaged"] += bool(index.verify().problems)
-
-
 def soak(folder: Path, minutes: float, queries: Queries) -> tuple[list[float], Counter[str]]:
     """Use a service for some minutes; return its memory in MB over time, and counts of requests."""
     service, counts, ended = Service(folder), Counter[str](), threading.Event()
@@ -200,29 +133,20 @@ def soak(folder: Path, minutes: float, queries: Queries) -> tuple[list[float], C
 
 
 def main() -> None:
-    """Kill, restart, compare; then measure memory; print and record."""
+    """Measure memory; print and record."""
     args = harness.arguments(__doc__)
     report = harness.Report("serve_soak", [args.seed])
-    rng, counts = np.random.default_rng(args.seed), Counter[str]()
-    queries = Queries()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    minutes = QUICK_MINUTES if args.quick else MINUTES
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "service"
         build(folder, args.seed)
-        kept = shutil.copytree(folder / "index", Path(name) / "kept")
-        for _ in range(QUICK_KILLS if args.quick else KILLS):
-            kill_once(folder, kept, rng, queries, counts)
-        minutes = QUICK_MINUTES if args.quick else MINUTES
-        memory, requests = soak(folder, minutes, queries)
-    report.row(name="kills", **counts)
+        memory, requests = soak(folder, minutes, Queries())
     warm = memory[int(WARM * len(memory)) :]
     part = max(1, len(warm) // 4)
     start, end = float(np.median(warm[:part])), float(np.median(warm[-part:]))
     report.row(name="memory", minutes=minutes, **requests, megabytes_first=memory[0], megabytes_warm=start)
     report.row(name="memory at the end", megabytes_end=end, megabytes_highest=max(memory))
-    bad = ("jobs lost", "jobs that did not end", "videos missing or twice", "damaged", "searches that changed")
-    lost = sum(counts[key] for key in (*bad, "stops that were not clean"))
-    report.claim("after every kill: index and jobs intact, searches as before", lost, 0, lost == 0)
     growth = end / start
     report.claim(
         "memory: the last quarter as a multiple of the first, once warm", growth, MOST_GROWTH, growth <= MOST_GROWTH
