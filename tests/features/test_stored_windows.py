@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+import mova
 from mova.data.feature_store import Clip, FeatureStore
 from mova.data.manifest import read_manifest
 from mova.errors import IndexMismatchError, UsageError
 from mova.features.extract import write_features
 from mova.features.stored import StoredEmbeddings, feature_key
+from mova.models.embeddings import VideoEmbedding
+from mova.models.gexia.model import Gexia
+from mova.models.mova.model import Mova
 from mova.models.qwen_embedding.model import QwenEmbedding
 from mova.models.x_clip.model import XClip
 from mova.scoring.windows.rule import WindowRule
@@ -106,6 +110,50 @@ def test_texts_are_trained_on_stored_windows(
     assert StoredEmbeddings(store, trained)(row).windows is not None
     with pytest.raises(UsageError, match="store its vectors with `mova data features`"):
         train(replace(recipe, data=data), tmp_path / "pixels")
+
+
+@pytest.mark.parametrize("preset", ["subsets", "repaired"])
+def test_heads_are_trained_on_stored_windows_and_align_a_video(
+    preset: str, store: Path, tiny_x_clip: Path, worlds_manifest: Path, tmp_path: Path
+) -> None:
+    data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": RATE, "frames": 9, "features": str(store)}
+    recipe = Recipe(
+        "small",
+        model={"kind": "mova", "source": str(tiny_x_clip), "preset": preset},
+        data=data | {"validation": "val"},
+        objective={"kind": "mova"},
+        training=TRAINING,
+    )
+    start = XClip.from_checkpoint(tiny_x_clip, precision="fp32", device="cpu")
+    train(recipe, tmp_path / "run")
+    model = mova.load(str(tmp_path / "run"), precision="fp32", device="cpu")
+    assert isinstance(model, Mova)
+    assert model.window == start.window
+    assert model.video_fingerprint() == start.video_fingerprint()
+    assert model.fingerprint() != start.fingerprint(), "its texts were trained"
+    row = read_manifest(worlds_manifest)[-1]
+    film = worlds_manifest.parent / row.video
+    video, expected = model.encode_video(film, RATE), start.encode_video(film, RATE)
+    torch.testing.assert_close(video.frames, expected.frames)
+    np.testing.assert_array_equal(video.windows, expected.windows)
+    torch.testing.assert_close(StoredEmbeddings(store, model, RATE)(row).frames, expected.frames)
+    caption = row.captions[0].text
+    timeline, plain = model.align(film, caption, fps=RATE), model.backbone.align(film, caption, fps=RATE)
+    assert timeline.to_json()["sentences"] == plain.to_json()["sentences"], "masks act on pairs, not on frames"
+    index = mova.Index(tmp_path / "index", model)
+    assert len(index.add(film, fps=RATE).indexed) == 1
+    (stored,) = index._store.fetch([index.videos()[0].content]).values()
+    np.testing.assert_array_equal(stored.windows, expected.windows)
+    sentence = caption.split(".")[0]
+    (first,) = index.search(sentence, k=1, rescore="masks")
+    until = np.minimum(np.append(video.times[1:], np.inf), stored.windows[:, 1])
+    shown = (video.times < first.end) & (until > first.start)
+    assert shown.any()
+    seen = VideoEmbedding(torch.from_numpy(stored.vectors[shown]).float(), video.times[shown], first.end)
+    assert first.score == pytest.approx(model.modular_similarity([seen], [sentence]).item(), abs=1e-4)
+    assert index.search(sentence, k=1, rescore="rule"), "also where the bounds are finer than windows"
+    with pytest.raises(UsageError, match="encodes windows of 4 frames; GEXIA goes around pictures"):
+        Gexia.from_backbone(start)
 
 
 @pytest.fixture(scope="module")

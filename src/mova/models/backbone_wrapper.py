@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
@@ -16,7 +17,10 @@ from mova.models.checkpoint import load_complete, quiet_transformers, read_scori
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of, family_of_type
 from mova.models.hub import read_json
+from mova.models.inputs.reading import EncodedPart
 from mova.models.precision import choose_device
+from mova.scoring.windows.rule import WindowRule
+from mova.types import Frames
 
 
 class BackboneWrapper(PreTrainedModel, DualEncoder):
@@ -49,12 +53,26 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self.name = self.backbone.name
         self.frame_rate = self.backbone.frame_rate
         self.context = self.backbone.context
+        self.window = self.backbone.window
         self.fixed_frame_rate = self.backbone.fixed_frame_rate
         self.background = self.backbone.background
         self.unlikely = self.backbone.unlikely
         self.alignment = self.backbone.alignment
         read_scoring_form(self)
         self._frozen: list[nn.Module] = []
+
+    def encode_parts(
+        self,
+        chunks: Iterable[Frames],
+        rate: float,
+        encode: Callable[[Frames], Tensor] | None = None,
+        window: WindowRule | None = None,
+    ) -> Iterator[EncodedPart]:
+        """Encode a video part by part; windows as the backbone does."""
+        if self.window.is_picture:
+            return super().encode_parts(chunks, rate, encode)
+        parts: Iterator[EncodedPart] = self.backbone.encode_parts(chunks, rate, encode, window or self.window)
+        return parts
 
     def get_input_embeddings(self) -> Any:
         """Return None: a tower embeds its texts itself. Sharding (FSDP) asks."""
@@ -133,6 +151,8 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
 def backbone_settings(backbone: Any) -> dict[str, Any]:
     """Return the current configuration of a backbone."""
     write_calibration(backbone)
+    if not backbone.window.is_picture:
+        backbone.config.window_stride = backbone.window.stride
     return backbone.config.to_dict()
 
 
@@ -153,12 +173,14 @@ def random_backbone(settings: dict[str, Any], what: str) -> Any:
     return kind(kind.config_class.from_dict(settings))
 
 
-def require_backbone(backbone: Any, what: str) -> None:
+def require_backbone(backbone: Any, what: str, *, windows: bool = True) -> None:
     """Raise if a model cannot be wrapped.
 
     Raises:
-        UsageError: its family is not one of backbones.
+        UsageError: its family is not one of backbones, or it encodes windows where single frames are read.
     """
+    if not windows and not backbone.window.is_picture:
+        raise UsageError(f"{backbone.name}: encodes windows of {backbone.window.frames} frames; {what} around pictures")
     family = family_of(backbone)
     if family is None or not family.is_backbone:
         raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; {what} around {known_backbones()}")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from mova.search.cold.text_tower import TextTower
 from mova.search.query import Query
+from mova.search.storage.records import StoredFrames
 from mova.types import Moment
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def rescore(store: Reader, model: DualEncoder | TextTower, query: Query, moments
     for moment in moments:
         frames = stored.get(contents.get(moment.video, ""))
         if frames is not None:
-            chosen = (frames.times >= moment.start) & (frames.times < moment.end)
+            chosen = _shown(frames, moment)
             inside.append((frames.vectors[chosen], frames.times[chosen], moment.end))
             kept.append(moment)
     if not kept:
@@ -78,6 +79,17 @@ def rescore(store: Reader, model: DualEncoder | TextTower, query: Query, moments
         scores = _by_model(model, query, inside)
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     return [replace(kept[i], score=float(scores[i])) for i in order]
+
+
+def _shown(frames: StoredFrames, moment: Moment) -> npt.NDArray[np.bool_]:
+    """Return which frames (T,) are inside a moment; of windows, those that stand for a part of it.
+
+    The bounds of a moment may be finer than windows, so that none begins inside.
+    """
+    if frames.windows is None:
+        return (frames.times >= moment.start) & (frames.times < moment.end)
+    until = np.minimum(np.append(frames.times[1:], np.inf), frames.windows[:, 1])
+    return (frames.times < moment.end) & (until > moment.start)
 
 
 def _by_model(model: DualEncoder, query: Query, inside: Sequence[tuple[Any, Any, float]]) -> npt.NDArray[np.float32]:

@@ -97,7 +97,7 @@ class Gexia(BackboneWrapper):
         Raises:
             UsageError: an unknown or impossible setting, or an unsupported backbone.
         """
-        require_backbone(backbone, "GEXIA goes")
+        require_backbone(backbone, "GEXIA goes", windows=False)
         config = GexiaConfig.from_settings({"backbone": backbone_settings(backbone), **settings}, named=settings)
         model = cls(config, backbone)
         model._freeze_pooling()

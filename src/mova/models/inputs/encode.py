@@ -102,7 +102,8 @@ def _encode_videos(
     model: Encoding, items: Sequence[Any], chosen: Sequence[int], batch_size: int, fps: float | None
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield index and vector of each video; consecutive pictures of one size are encoded together."""
-    plain = model.context == 0 and type(model)._encode_source is VideoReading._encode_source
+    alone = model.context == 0 and model.window.is_picture
+    plain = alone and type(model)._encode_source is VideoReading._encode_source
 
     def kind(i: int) -> Any:
         item = items[i]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError
 from mova.models.embeddings import Source, VideoEmbedding, display_name
 from mova.models.inputs.sources import Clock, opened
-from mova.scoring.windows.rule import WindowRule, cell_seconds
+from mova.scoring.windows.rule import WindowRule, cell_seconds, ending_with
 from mova.types import Frames
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Decoding
@@ -190,12 +191,18 @@ class VideoReading(Decoding, ABC):
             return self._encode_source(source, fps, start, end)
 
     def _encode_source(self, video: Source, fps: float | None, start: float, end: float | None) -> VideoEmbedding:
-        """Encode what `opened` provides."""
+        """Encode what `opened` provides; frames in memory without a rate have that of their times, for windows."""
+        if not self.window.is_picture and isinstance(video, Frames) and fps is None and len(video) > 1:
+            steps = np.diff(video.pts)
+            fps = 1 / float(np.median(steps)) if np.median(steps) > 0 else None
         chunks, duration = self.open_video(video, fps, start, end)
         parts = list(self.encode_parts(chunks, self.sampling_rate(fps)))
         if not parts:
             raise VideoError(display_name(video), "no frames to encode")
-        return joined(parts, duration, None if isinstance(video, Frames) else 1 / self.sampling_rate(fps))
+        encoded = joined(parts, duration, None if isinstance(video, Frames) else 1 / self.sampling_rate(fps))
+        if encoded.windows is None:
+            return encoded
+        return replace(encoded, windows=ending_with(encoded.windows, encoded.duration))
 
     def _clock(self, video: Any, fps: float | None, times: npt.ArrayLike | None) -> Clock:
         """Return the times of frames in memory.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor
 
 from mova.errors import UsageError
-from mova.models.embeddings import Source, VideoEmbedding
 from mova.models.inputs.reading import EncodedPart, VideoReading
 from mova.scoring.spans import LONGEST_CELL
-from mova.scoring.windows.rule import WindowRule, cell_starts, ending_with
+from mova.scoring.windows.rule import WindowRule, cell_starts
 from mova.types import Frames
 
 WINDOW_BATCH = 8
@@ -81,15 +79,6 @@ class WindowReading(VideoReading, ABC):
             vectors = torch.cat([self.encode_windows(part, rate) for part in frames.split(WINDOW_BATCH)])
             yield EncodedPart(cell_starts(windows, end_before), vectors, windows)
             end_before = float(windows[-1, 1])
-
-    def _encode_source(self, video: Source, fps: float | None, start: float, end: float | None) -> VideoEmbedding:
-        """Encode what `opened` provides; frames in memory without a rate have that of their times."""
-        if isinstance(video, Frames) and fps is None and len(video) > 1:
-            steps = np.diff(video.pts)
-            fps = 1 / float(np.median(steps)) if np.median(steps) > 0 else None
-        encoded = super()._encode_source(video, fps, start, end)
-        assert encoded.windows is not None
-        return replace(encoded, windows=ending_with(encoded.windows, encoded.duration))
 
 
 def cut_windows(parts: Iterable[tuple[_F64, Tensor]], rule: WindowRule, rate: float) -> Iterator[tuple[_F64, Tensor]]:

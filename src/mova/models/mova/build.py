@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
 
 from torch import nn
 
+from mova.models.families import foreign_family
 from mova.models.family import explicit_settings
+from mova.models.hub import find_checkpoint
 from mova.models.mova.config import Masks, Units
 from mova.models.mova.masks import ConceptInputs, Form
 from mova.models.mova.model import Mova
@@ -76,12 +80,28 @@ class MovaBuild:
         """Put masks around the backbone. Those of an earlier stage that fit are carried over."""
         settings = explicit_settings(self, "source", "preset", "text_length")
         if not is_saved(self.source):
-            return Mova.from_backbone(TwoTowerBuild(self.source, self.text_length).build(), self.preset, **settings)
+            return Mova.from_backbone(_foreign_backbone(self.source, self.text_length), self.preset, **settings)
         start, backbone = open_saved(self.source, self.text_length)
         model = Mova.from_backbone(backbone, self.preset, **settings)
         if isinstance(start, Mova):
             carry_masks(start, model)
         return model
+
+
+def _foreign_backbone(source: str, text_length: int | None) -> Any:
+    """Read a checkpoint that mova did not save: of pictures, or of windows if masks go around its family.
+
+    Raises:
+        ModelError, UsageError: see `CheckpointEncoder.from_checkpoint`.
+    """
+    family = foreign_family(find_checkpoint(source))
+    if not family.is_backbone or family.foreign_type is None:
+        return TwoTowerBuild(source, text_length).build()
+    assert family.load_foreign is not None
+    load = resolve_name(family.load_foreign)
+    backbone = load(source, precision="fp32", device="cpu", text_length=text_length)
+    backbone.freeze_bias()
+    return backbone
 
 
 def carry_masks(start: Mova, model: Mova) -> list[str]:

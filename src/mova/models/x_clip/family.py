@@ -11,6 +11,7 @@ X_CLIP = ModelFamily(
     open_tower="mova.models.x_clip.build:refuse_windows",
     export_text="mova.models.x_clip.text_export:export_text",
     model_type="mova-x-clip",
+    is_backbone=True,
     foreign_type="xclip",
     load_foreign="mova.models.x_clip.model:XClip.from_checkpoint",
 )
