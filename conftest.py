@@ -13,6 +13,7 @@ import pytest
 CHECKPOINTS = {
     "tiny-video-llm": ("tests.support.tiny_videollms:build", "video_llava"),
     "tiny-vl-embedding": ("tests.support.tiny_videollms:build", "qwen3_vl"),
+    "tiny-vl-reranker": ("tests.support.tiny_videollms:build", "qwen3_vl"),
     "tiny-video-prism": ("tests.support.tiny_models:build_video_prism",),
     "tiny-sentence-clip": ("tests.support.tiny_sentence_models:build_own_clip",),
 }

@@ -34,7 +34,7 @@ from mova.models.hub import find_checkpoint, read_json
 from mova.models.inputs.texts import as_texts
 from mova.models.inputs.windows import WindowReading
 from mova.models.precision import choose_device, choose_dtype, hash_weights
-from mova.models.qwen_embedding.checkpoints import KIND, is_embedding
+from mova.models.qwen_embedding.checkpoints import KIND, is_embedding, is_reranker
 from mova.models.qwen_embedding.config import QwenEmbeddingConfig
 from mova.models.two_tower.fingerprint import PROBE
 from mova.models.two_tower.text_processor import TextRule
@@ -131,8 +131,9 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
         folder = find_checkpoint(name_or_path)
         name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
         if not is_embedding(name_or_path):
+            kind = "reranker" if is_reranker(name_or_path) else "video LLM for conversation"
             raise ModelError(
-                f"{name}: is a video LLM for conversation, not an encoder: use it with `mova score`, `mova judge` or "
+                f"{name}: is a {kind}, not an encoder: use it with `mova score`, `mova judge` or "
                 "`mova search --rerank`, and for an index a Qwen3-VL-Embedding"
             )
         load = partial(AutoModel.from_pretrained, folder, dtype="auto", trust_remote_code=False)

@@ -8,5 +8,5 @@ VIDEO_LLM = ModelFamily(
     model="mova.models.video_llm.model:VideoLLM",
     build="mova.models.video_llm.build:VideoLLMBuild",
     recognizes="mova.models.video_llm.model:is_video_llm",
-    load_foreign="mova.models.video_llm.model:VideoLLM.from_pretrained",
+    load_foreign="mova.models.video_llm.reranker:load_answering",
 )
