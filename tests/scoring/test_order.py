@@ -41,6 +41,18 @@ def test_the_order_of_the_caption_is_the_most_probable_one() -> None:
     assert values[3, 1, 2, 0] < -5
 
 
+def test_a_sentence_that_is_not_shown_says_nothing() -> None:
+    foreign = ["Finally, a bird sings.", "A man opens a door.", "Then he pours tea."]
+    assert order_prior(foreign) < -3
+    assert order_prior(foreign, [0, 1, 1]) == pytest.approx(order_prior(["A bird sings.", *foreign[1:]]), abs=0.05)
+    assert order_prior(foreign, [1, 1, 1]) == pytest.approx(order_prior(foreign))
+    # half of the time it is shown, and then against the order: the mean of the probabilities
+    half = order_prior(foreign, [0.5, 1, 1])
+    assert math.exp(half) == pytest.approx(
+        (math.exp(order_prior(foreign)) + math.exp(order_prior(foreign, [0, 1, 1]))) / 2
+    )
+
+
 def test_captions_without_such_openings_say_nothing() -> None:
     assert order_prior(["A dog runs.", "Thenceforth it sleeps.", "He says then.", "First-person view of a cat."]) == 0
     assert order_prior(["Then it sleeps."]) == order_prior([]) == 0

@@ -83,7 +83,7 @@ def test_unsure_sentences_out_of_order_are_not_hidden_by_it() -> None:
 def test_hypotheses_are_weighed_by_their_evidence() -> None:
     swapped = events((24, 30), (18, 24))
     ordered, free = decode(swapped, "yes"), decode(swapped, "no")
-    results = [decode(swapped, prior=prior) for prior in (lambda inside: 0.0, lambda inside: 40.0)]
+    results = [decode(swapped, prior=prior) for prior in (lambda inside, shown: 0.0, lambda inside, shown: 40.0)]
     for result in results:
         difference = result.order.evidence["ordered"] - result.order.evidence["free"]
         share = 1 / (1 + math.exp(-TRUST * difference))
@@ -154,7 +154,7 @@ def test_a_shown_sentence_without_a_place_in_order_is_placed_by_itself() -> None
     evidence = decode(swapped).order.evidence
     needed = evidence["free"] - evidence["ordered"] + 0.5
 
-    def prior(inside: Sequence[int]) -> float:
+    def prior(inside: Sequence[int], shown: Sequence[float]) -> float:
         return needed
 
     result = decode(swapped, prior=prior)

@@ -266,8 +266,8 @@ def _cosines(vectors: Tensor, frame_vectors: Tensor) -> npt.NDArray[np.float32]:
     return curves
 
 
-def _order_prior(sentences: Sequence[str], inside: Sequence[int]) -> float:
-    return order_prior([sentences[i] for i in inside]) if sentences else 0.0
+def _order_prior(sentences: Sequence[str], inside: Sequence[int], shown: Sequence[float]) -> float:
+    return order_prior([sentences[i] for i in inside], shown) if sentences else 0.0
 
 
 def _calibrated(

@@ -35,12 +35,17 @@ OVERLAPS = re.compile(
 _PATTERNS = [re.compile(rf"^\W*(?:and )?(?:{words})\b", re.IGNORECASE) for words in OPENINGS.values()]
 
 
-def order_prior(sentences: Sequence[str]) -> float:
+def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None) -> float:
     """Return the log-odds of temporal order, rather than of any other order, that the openings of sentences add.
 
     In the order of time, openings have the rates of `COUNTS` at each position; in another order, each sentence may be
     at each position. So "Then ..." in the middle of a caption speaks a little for temporal order, and as its first
-    words much against it. A caption without such openings, or of one sentence, says nothing.
+    words much against it. A caption without such openings, or of one sentence, says nothing; nor does a sentence that
+    the video does not show, such as one of another caption.
+
+    Args:
+        sentences: in the order of the caption.
+        shown: probability that the video shows each sentence; default: it shows all.
 
     Example:
         >>> round(order_prior(["A man opens a door.", "Then he pours tea.", "Finally he drinks."]), 1)
@@ -56,7 +61,11 @@ def order_prior(sentences: Sequence[str]) -> float:
     counts = np.vstack([opened, TOTALS - opened.sum(axis=0)]) + LEAST_COUNT
     rates = np.log(counts / counts.sum(axis=0))
     anywhere = np.logaddexp.reduce(rates[:, positions], axis=1) - np.log(len(positions))
-    return float((rates[kinds, positions] - anywhere[kinds]).sum())
+    gains = rates[kinds, positions] - anywhere[kinds]
+    if shown is not None:
+        present = np.asarray(shown, dtype=np.float64)
+        gains = np.log1p(present * np.expm1(gains))
+    return float(gains.sum())
 
 
 def _kind(sentence: str) -> int:

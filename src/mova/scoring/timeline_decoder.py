@@ -27,6 +27,7 @@ from mova.scoring.emissions import CERTAIN, AlignmentWeights, calibrate, calibra
 from mova.scoring.expected_overlap import least_posteriors
 from mova.types import OrderChoice
 
+Words = Callable[[Sequence[int], Sequence[float]], float]
 Order = Literal["auto", "yes", "no"]
 """Whether the sentences are in temporal order: decided by the evidence, yes, or no."""
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -107,7 +108,7 @@ def decode(
     evidence: Evidence,
     order: Order = "auto",
     *,
-    prior: Callable[[Sequence[int]], float] = lambda inside: 0.0,
+    prior: Words = lambda inside, shown: 0.0,
     overlapping: Sequence[int] = (),
 ) -> Decoded:
     """Return the timeline of all sentences.
@@ -115,7 +116,8 @@ def decode(
     Args:
         evidence: of relevance and of changes of the picture.
         order: "yes" and "no" decide; "auto" leaves it to the evidence.
-        prior: returns the log-odds of temporal order of some sentences by their words (`mova.scoring.order`).
+        prior: returns the log-odds of temporal order of some sentences by their words (`mova.scoring.order`), given the
+            probabilities that the video shows them.
         overlapping: sentences that are outside the order by their words.
 
     Raises:
@@ -139,7 +141,7 @@ def decode(
     return _compare(evidence, prior, outside)
 
 
-def _compare(evidence: Evidence, words: Callable[[Sequence[int]], float], outside: tuple[int, ...]) -> Decoded:
+def _compare(evidence: Evidence, words: Words, outside: tuple[int, ...]) -> Decoded:
     """Weigh the hypotheses by their evidence; the most probable one decides on the spans."""
     sentences = len(evidence.odds)
     alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs)
@@ -149,7 +151,7 @@ def _compare(evidence: Evidence, words: Callable[[Sequence[int]], float], outsid
     best, gain = _partly(evidence, outside, alone)
     first = "partly" if outside else "ordered"
     lost = alone.shown - best.shown
-    prior = partial(_prior, evidence, words)
+    prior = partial(_prior, evidence, words, calibrate_shown(alone.shown, evidence.weights))
     ordered = prior(outside) + gain + float(gains[[*outside]].sum())
     logs = {"free": float(gains.sum()) + log_chance(alone.shown), first: ordered}
     found = {"free": (tuple(range(sentences)), _Posterior(alone.marginals, alone.shown)), first: (outside, best)}
@@ -170,9 +172,10 @@ def _compare(evidence: Evidence, words: Callable[[Sequence[int]], float], outsid
     return _finish(mixed, evidence, found[chosen][0], OrderChoice(chosen, logs, found[chosen][0]))
 
 
-def _prior(evidence: Evidence, words: Callable[[Sequence[int]], float], outside: Sequence[int]) -> float:
-    """Return the log-odds of temporal order before anything is seen, with some sentences outside it."""
-    return evidence.weights.order + words(_others(evidence, outside).tolist())
+def _prior(evidence: Evidence, words: Words, shown: Array, outside: Sequence[int]) -> float:
+    """Return the log-odds of temporal order by its weight and by words, with some sentences outside it."""
+    inside = _others(evidence, outside)
+    return evidence.weights.order + words(inside.tolist(), shown[inside].tolist())
 
 
 def _may_count(evidence: Evidence, logs: Mapping[str, float], most: float) -> bool:
