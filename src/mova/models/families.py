@@ -10,7 +10,7 @@ from mova.errors import UsageError
 from mova.models.family import ModelFamily
 from mova.models.fitted.family import FITTED
 from mova.models.gexia.family import GEXIA
-from mova.models.hub import model_type_of
+from mova.models.hub import has_own_modules, model_type_of
 from mova.models.mova.family import MOVA
 from mova.models.natural.family import NATURAL
 from mova.models.qwen_embedding.family import QWEN_EMBEDDING
@@ -69,8 +69,10 @@ def foreign_family(folder: Path) -> ModelFamily:
     """
     kind = model_type_of(folder)
     named = [family for family in FAMILIES.values() if family.foreign_type is not None and family.foreign_type == kind]
+    if named:
+        return named[0]
     filed = (family for family in FAMILIES.values() if family.foreign_file and (folder / family.foreign_file).is_file())
-    return named[0] if named else next(filed, TWO_TOWER)
+    return next((family for family in filed if has_own_modules(folder)), TWO_TOWER)
 
 
 def family_of(model: Any) -> ModelFamily | None:

@@ -100,6 +100,27 @@ def model_type_of(folder: Path) -> str | None:
     return read_json(folder / "config.json").get("model_type")
 
 
+def has_own_modules(folder: Path) -> bool:
+    """Return whether `modules.json` of a folder adds anything to the transformers model beside it but a normalization.
+
+    A dual encoder with such a file is the same model as without, since vectors are compared by their cosines.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    try:
+        modules = parse_json(read_text(folder / MODULES), str(folder / MODULES))
+    except DataError as error:
+        raise ModelError(f"{folder / MODULES}: cannot be read as JSON ({error}); download the file again") from error
+    settings = folder / "config_sentence_transformers.json"
+    prompts = read_json(settings).get("prompts") if settings.is_file() else None
+    if not isinstance(modules, list) or not modules or any((prompts or {}).values()):
+        return True
+    first, *others = (module if isinstance(module, dict) else {} for module in modules)
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in others]
+    return first.get("path") != "" or not set(kinds) <= {"Normalize"}
+
+
 class UnreachableError(ModelError):
     """A checkpoint is not on this machine and cannot be downloaded.
 

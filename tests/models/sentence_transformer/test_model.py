@@ -17,9 +17,10 @@ from transformers import AutoModel
 from transformers.video_utils import VideoMetadata
 
 import mova
-from mova.errors import MovaError, UsageError
+from mova.errors import ModelError, MovaError, UsageError
 from mova.models.registry import load_any
 from mova.models.sentence_transformer.model import SentenceEncoder, SentenceWindowEncoder
+from mova.models.two_tower.model import TwoTower
 from mova.models.video_llm.processor import load_processor
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
@@ -150,6 +151,20 @@ def test_settings_are_saved_beside_the_same_weights(pictures: Path, film: Path, 
         SentenceEncoder.read(pictures, width=25)
     with pytest.raises(UsageError, match="takes single pictures"):
         SentenceEncoder.read(pictures, window_frames=4)
+
+
+def test_a_dual_encoder_whose_modules_add_nothing_needs_no_extra(tiny_clip: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
+    names = ("Transformer", "Normalize")
+    rows = [
+        {"path": f"{i}_{name}" if i else "", "type": f"sentence_transformers.{name}"} for i, name in enumerate(names)
+    ]
+    (folder / "modules.json").write_text(json.dumps(rows), encoding="utf-8")
+    for same in (mova.load(str(folder)), load_any(folder)):
+        assert isinstance(same, TwoTower)
+    (folder / "modules.json").write_text("[", encoding="utf-8")
+    with pytest.raises(ModelError, match="cannot be read as JSON"):
+        mova.load(str(folder))
 
 
 def test_the_first_module_may_have_a_folder_of_its_own(pictures: Path, film: Path, tmp_path: Path) -> None:
