@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from benchmarks.common import harness
 from benchmarks.soak.serve_soak import ADDED, CLIENTS, KNOWN, Queries, Service, build
 from mova.search.index import Index
 
-KILLS, QUICK = 30, 2
+KILLS, QUICK = 15, 2
 EACH = 5
 """Kills during one job."""
 ASKED = "A red star moves left."
@@ -39,7 +40,7 @@ def load(service: Service, queries: Queries, ended: threading.Event, counts: Cou
         try:
             service.ask("/search", {"query": next(queries)})
             counts["searches"] += 1
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             if not ended.is_set():
                 counts["failed before the kill"] += 1
             return
