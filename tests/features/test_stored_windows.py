@@ -29,6 +29,7 @@ from mova.train.run import train
 from mova.video.reader import FrameRule
 from tests.support.fakes import ColourEncoder
 from tests.support.small_recipes import TRAINING
+from tests.support.tiny_models import build_video_prism
 from tests.support.tiny_videollms import build
 
 RATE = 2.0
@@ -154,6 +155,31 @@ def test_heads_are_trained_on_stored_windows_and_align_a_video(
     assert index.search(sentence, k=1, rescore="rule"), "also where the bounds are finer than windows"
     with pytest.raises(UsageError, match="encodes windows of 4 frames; GEXIA goes around pictures"):
         Gexia.from_backbone(start)
+
+
+@pytest.mark.parametrize("kind", ["video-prism", "mova"])
+def test_texts_and_heads_of_video_prism_are_trained_too(kind: str, worlds_manifest: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers.models.videoprism")
+    checkpoint = build_video_prism(tmp_path / "tiny")
+    start = mova.load(str(checkpoint), precision="fp32", device="cpu")
+    rule = FrameRule(fps=RATE)
+    write_features(tmp_path / "store", start, worlds_manifest, rule, splits=["train"], dtype="float32")
+    data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": RATE, "frames": 9, "split": "train"}
+    recipe = Recipe(
+        "small",
+        model={"kind": kind, "source": str(checkpoint)},
+        data=data | {"features": str(tmp_path / "store")},
+        objective={"kind": "mova" if kind == "mova" else "late_interaction"},
+        training=TRAINING | {"max_steps": 1},
+    )
+    train(recipe, tmp_path / "run")
+    model: Any = mova.load(str(tmp_path / "run"), precision="fp32", device="cpu")
+    assert model.window == start.window
+    assert model.video_fingerprint() == start.video_fingerprint()
+    before, after = (one.encode_text("A dog runs.").pooled for one in (start, model))
+    assert not torch.equal(before, after)
+    inner = model.backbone if kind == "mova" else model
+    assert inner.trained_scale() is None, "its factor in training is not of its checkpoint"
 
 
 @pytest.fixture(scope="module")

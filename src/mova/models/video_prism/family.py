@@ -10,6 +10,7 @@ VIDEO_PRISM = ModelFamily(
     input_adapter="mova.models.video_prism.build:input_adapter",
     open_tower="mova.models.video_prism.build:refuse_windows",
     model_type="mova-video-prism",
+    is_backbone=True,
     foreign_type="videoprism",
     load_foreign="mova.models.video_prism.model:VideoPrism.from_checkpoint",
 )

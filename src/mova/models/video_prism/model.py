@@ -25,6 +25,9 @@ from mova.models.video_prism.config import VideoPrismConfig
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
 
+START_SCALE = 1 / 0.07
+"""Factor on cosines in training: the one that CLIP starts from (Radford et al. 2021). It is not learned."""
+
 
 class VideoPrism(WindowReading, CheckpointEncoder):
     """A VideoPrism model with the interface of `DualEncoder`, over windows.
@@ -83,6 +86,10 @@ class VideoPrism(WindowReading, CheckpointEncoder):
         """Return pooled vectors (N, d) and the states of all tokens (N, L, d), float32; gradients flow."""
         output = self.backbone.get_text_features(input_ids=input_ids, attention_mask=mask.long())
         return output.pooler_output.float(), output.last_hidden_state[:, :-1].float()
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run both towers on a batch; `scale` is `START_SCALE`, since published checkpoints have no factor."""
+        return {**super().forward(*args, **kwargs), "scale": torch.tensor(START_SCALE, device=self.device)}
 
     @property
     def embedding_dim(self) -> int:
