@@ -45,7 +45,7 @@ from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import FRAME_TEMPERATURE, relevance
 
 Curves = npt.NDArray[np.float32]
-SEED = 987_001
+SEED = 989_001
 SUBSETS = "MoVA, subsets"
 COSINES, SELECTION, BOTH = "cosines", "selection", "cosines and selection"
 UNTRAINED, UNBOUNDED = "cosines and untrained selection", "cosines, stretches unbounded"
