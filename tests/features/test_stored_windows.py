@@ -113,14 +113,13 @@ def test_texts_are_trained_on_stored_windows(
         train(replace(recipe, data=data), tmp_path / "pixels")
 
 
-@pytest.mark.parametrize("preset", ["subsets", "repaired"])
 def test_heads_are_trained_on_stored_windows_and_align_a_video(
-    preset: str, store: Path, tiny_x_clip: Path, worlds_manifest: Path, tmp_path: Path
+    store: Path, tiny_x_clip: Path, worlds_manifest: Path, tmp_path: Path
 ) -> None:
     data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": RATE, "frames": 9, "features": str(store)}
     recipe = Recipe(
         "small",
-        model={"kind": "mova", "source": str(tiny_x_clip), "preset": preset},
+        model={"kind": "mova", "source": str(tiny_x_clip), "preset": "repaired"},
         data=data | {"validation": "val"},
         objective={"kind": "mova"},
         training=TRAINING,
@@ -157,29 +156,29 @@ def test_heads_are_trained_on_stored_windows_and_align_a_video(
         Gexia.from_backbone(start)
 
 
-@pytest.mark.parametrize("kind", ["video-prism", "mova"])
-def test_texts_and_heads_of_video_prism_are_trained_too(kind: str, worlds_manifest: Path, tmp_path: Path) -> None:
+def test_texts_and_heads_of_video_prism_are_trained_too(worlds_manifest: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers.models.videoprism")
     checkpoint = build_video_prism(tmp_path / "tiny")
     start = mova.load(str(checkpoint), precision="fp32", device="cpu")
     rule = FrameRule(fps=RATE)
     write_features(tmp_path / "store", start, worlds_manifest, rule, splits=["train"], dtype="float32")
     data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": RATE, "frames": 9, "split": "train"}
-    recipe = Recipe(
-        "small",
-        model={"kind": kind, "source": str(checkpoint)},
-        data=data | {"features": str(tmp_path / "store")},
-        objective={"kind": "mova" if kind == "mova" else "late_interaction"},
-        training=TRAINING | {"max_steps": 1},
-    )
-    train(recipe, tmp_path / "run")
-    model: Any = mova.load(str(tmp_path / "run"), precision="fp32", device="cpu")
-    assert model.window == start.window
-    assert model.video_fingerprint() == start.video_fingerprint()
-    before, after = (one.encode_text("A dog runs.").pooled for one in (start, model))
-    assert not torch.equal(before, after)
-    inner = model.backbone if kind == "mova" else model
-    assert inner.trained_scale() is None, "its factor in training is not of its checkpoint"
+    for kind, objective in (("video-prism", "late_interaction"), ("mova", "mova")):  # masks of units, the default
+        recipe = Recipe(
+            "small",
+            model={"kind": kind, "source": str(checkpoint)},
+            data=data | {"features": str(tmp_path / "store")},
+            objective={"kind": objective},
+            training=TRAINING | {"max_steps": 1},
+        )
+        train(recipe, tmp_path / kind)
+        model: Any = mova.load(str(tmp_path / kind), precision="fp32", device="cpu")
+        assert model.window == start.window
+        assert model.video_fingerprint() == start.video_fingerprint()
+        before, after = (one.encode_text("A dog runs.").pooled for one in (start, model))
+        assert not torch.equal(before, after)
+        inner = model.backbone if kind == "mova" else model
+        assert inner.trained_scale() is None, "its factor in training is not of its checkpoint"
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,8 @@ def load_modules(folder: Path, name: str) -> Any:
     except ImportError as error:
         raise ModelError(f"{name}: needs a package that is not installed ({_line(error)})") from error
     except (*DAMAGE, TypeError) as error:
+        if "torchvision" in str(error):
+            raise ModelError(f"{name}: its processor needs torchvision; pip install torchvision") from error
         raise ModelError(f"{name}: cannot be read ({_line(error)}); download its files again") from error
     if missing:
         raise ModelError(f"{name}: weights are missing from its files ({missing[0]}); download them again")
