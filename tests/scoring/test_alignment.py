@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from mova.scoring.alignment import align_curves, align_jointly, align_relevance
+from mova.scoring.adaptive_weights import STRUCTURE
+from mova.scoring.alignment import align_curves, align_jointly, align_present, align_relevance
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.spans import locate
 from mova.types import Span
@@ -111,3 +114,35 @@ def test_relevance_of_any_scale_is_aligned_as_cosines_are() -> None:
     np.testing.assert_allclose(result.posterior, expected.posterior, atol=1e-3)
     with pytest.raises(ValueError, match="differ in length"):
         align_relevance(scaled[:, 1:], frames.numpy(), times, 24.0, background=scaled_noise)
+
+
+def test_a_sentence_that_is_hardly_shown_takes_no_time_from_the_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    axes, times = torch.eye(8), np.arange(24.0)
+    film = axes[:3].repeat_interleave(8, dim=0) + 0.05 * torch.randn(24, 8, generator=generator)
+    place = (film, times, 24.0, STRUCTURE)
+    options: dict[str, Any] = {"background": torch.ones(1, 8), "order": "yes", "step": 1.0}
+    caption, shown = axes[[0, 5, 1, 6, 2]], [0.9, 0.2, 0.8, 0.3, 0.9]
+    result = align_present(caption, *place, shown=shown, **options)
+    alone = align_jointly(axes[:3], *place, **options)
+    assert [result.spans[i][0].span for i in (0, 2, 4)] == [spans[0].span for spans in alone.spans]
+    assert [len(spans) for spans in result.spans] == [1, 0, 1, 0, 1]
+    assert result.likely is not None
+    assert [place is None for place in result.likely] == [True, False, True, False, True]
+    assert result.posterior is not None
+    assert result.posterior.sum(axis=0).max() <= 1 + 1e-5
+    assert result.shown is not None
+    assert result.shown.tolist() == shown
+    for both in (align_jointly(caption, *place, **options).with_shown(shown, times, 24.0, 1.0), alone):
+        assert both.spans != result.spans
+
+
+def test_sentences_outside_the_order_keep_their_numbers() -> None:
+    axes, times = torch.eye(4), np.arange(12.0)
+    caption = axes[[3, 0, 1, 2]]
+    options: dict[str, Any] = {"background": torch.full((1, 4), 0.1), "order": "no"}
+    result = align_present(caption, axes[:3].repeat_interleave(4, dim=0), times, 12.0, shown=[0.0, 1, 1, 1], **options)
+    assert result.order is not None
+    assert result.order.free == (1, 2, 3)
+    every = align_present(caption, axes[:3].repeat_interleave(4, dim=0), times, 12.0, shown=[0.0] * 4, **options)
+    assert every.spans == ((), (), (), ())

@@ -25,7 +25,7 @@ from mova.models.inputs.encode import Encoding, encode, score
 from mova.models.inputs.sources import name_of
 from mova.models.inputs.texts import as_texts
 from mova.models.relations.comparing import Comparing
-from mova.scoring.alignment import align_jointly
+from mova.scoring.alignment import align_jointly, align_present
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.false_alarm import probability_shown
@@ -338,7 +338,8 @@ class DualEncoder(Comparing, Encoding, ABC):
 
         All sentences are decided on together (`mova.scoring.alignment.align_jointly`). A long passage without
         punctuation is split into overlapping windows of words. Without calibrated weights (`alignment`), the alignment
-        finds a place for nearly every sentence; whether it is shown is then decided by its false-alarm rate.
+        finds a place for nearly every sentence; whether it is shown is then decided by its false-alarm rate, and
+        sentences that are hardly shown take no time from the others.
 
         Args:
             video: anything that `encode_video` takes, or a video already encoded (such as stored vectors of an index).
@@ -359,20 +360,13 @@ class DualEncoder(Comparing, Encoding, ABC):
         if order == "auto" and windows_overlap(caption, sentences):
             order = "no"
         background = encode_background(self) if self.background else relevance_threshold(self, seen)
-        result = align_jointly(
-            vectors,
-            seen.frames,
-            seen.times,
-            seen.duration,
-            self.alignment,
-            background=background,
-            sentences=sentences,
-            order=order,
-            step=seen.step,
-        )
-        rates = false_alarm_rates(self, result.relevance.max(axis=1).tolist(), seen)
-        if rates is not None and not (self.alignment is not None and self.alignment.calibrated):
-            result = result.with_shown([*map(probability_shown, rates)], seen.times, seen.duration, seen.step)
+        place = (vectors, seen.frames, seen.times, seen.duration, self.alignment)
+        options: dict[str, Any] = {"background": background, "sentences": sentences, "order": order, "step": seen.step}
+        rates = false_alarm_rates(self, self.relevance(vectors, seen.frames).amax(dim=1).tolist(), seen)
+        if rates is None or (self.alignment is not None and self.alignment.calibrated):
+            result = align_jointly(*place, **options)
+        else:
+            result = align_present(*place, shown=[*map(probability_shown, rates)], **options)
         return result.timeline(name, sentences, seen.times, seen.duration, seen.step, rates)
 
     def weights_version(self) -> int:

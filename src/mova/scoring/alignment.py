@@ -1,8 +1,8 @@
 """Align the sentences of a caption with the frames of a video, from their vectors alone.
 
 `align_jointly` decides on the timeline of all sentences together; the encoder contract (`mova.models.encoder`) calls
-it. `align_relevance` does so from relevance of any kind. `align_curves` compares each sentence with a threshold on its
-own.
+it, or `align_present`, which leaves out sentences that are probably not shown. `align_relevance` takes relevance of any
+kind. `align_curves` compares each sentence with a threshold on its own.
 
 Shape legend: S sentences, T frames, B background sentences, d width.
 """
@@ -26,6 +26,9 @@ from mova.scoring.similarity import relevance as frame_relevance
 from mova.scoring.spans import cell_breaks, cell_edges, cell_ends, locate, runs, unseen, usual_cell
 from mova.scoring.timeline_decoder import PRESENT, Evidence, Order, decode
 from mova.types import OrderChoice, ScoredSpan, SentenceTimeline, Span, Timeline, complement
+
+LEAST_SHOWN = 0.35
+"""Probability below which a sentence takes no part in the timeline of the others (`align_present`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +209,54 @@ def align_jointly(
     return align_relevance(curves, vectors, times, duration, weights, background=noise, **options)
 
 
+def align_present(
+    sentence_vectors: Tensor,
+    frame_vectors: Tensor,
+    times: npt.NDArray[np.float64],
+    duration: float,
+    weights: AlignmentWeights | None = None,
+    *,
+    shown: Sequence[float],
+    background: Tensor | float,
+    sentences: Sequence[str] = (),
+    order: Order = "auto",
+    step: float | None = None,
+) -> Alignment:
+    """Decide on the timeline of the sentences that a video probably shows, as if the caption had no others.
+
+    Where relevance says little about moments, a sentence of another video would take time from the others. A sentence
+    with a probability below `LEAST_SHOWN` takes no part; it gets its most probable place among all sentences.
+
+    Args:
+        sentence_vectors, frame_vectors, times, duration, weights, background, sentences, order, step: see
+            `align_jointly`.
+        shown: (S,), probabilities that the video shows the sentences at all, such as of false-alarm rates; they replace
+            those of the alignment.
+
+    Raises:
+        ValueError: see `align_jointly`.
+
+    Example:
+        >>> import torch
+        >>> tea, door, rain = torch.eye(3)
+        >>> film = torch.stack([door] * 4 + [tea] * 4)
+        >>> options = {"background": torch.ones(1, 3), "shown": [0.9, 0.1, 0.9]}
+        >>> result = align_present(torch.stack([door, rain, tea]), film, np.arange(8.0), 8.0, **options)
+        >>> [[(scored.span.start, scored.span.end) for scored in spans] for spans in result.spans]
+        [[(0.0, 4.0)], [], [(4.0, 8.0)]]
+    """
+    place = (frame_vectors, times, duration, weights)
+    options: dict[str, Any] = {"background": background, "order": order, "step": step}
+    aligned = align_jointly(sentence_vectors, *place, sentences=sentences, **options)
+    aligned = aligned.with_shown(shown, times, duration, step)
+    kept = [i for i, probability in enumerate(shown) if probability >= LEAST_SHOWN]
+    if len(kept) in (0, len(shown)):
+        return aligned
+    texts = [sentences[i] for i in kept] if sentences else ()
+    part = align_jointly(sentence_vectors[kept], *place, sentences=texts, **options)
+    return _merged(aligned, part.with_shown([shown[i] for i in kept], times, duration, step), kept)
+
+
 def align_relevance(
     relevance: npt.NDArray[np.float32],
     frame_vectors: npt.ArrayLike,
@@ -259,6 +310,23 @@ def align_relevance(
     covered += unseen(times, duration, step)
     irrelevant = tuple(complement(covered, duration))
     return Alignment(curves, spans, irrelevant, decoded.posterior, decoded.shown, decoded.order, likely)
+
+
+def _merged(whole: Alignment, part: Alignment, rows: Sequence[int]) -> Alignment:
+    """Return an alignment with some sentences as the alignment of them alone has them."""
+    assert whole.posterior is not None
+    assert whole.likely is not None
+    assert part.posterior is not None
+    assert part.likely is not None
+    assert part.order is not None
+    posterior = whole.posterior * np.clip(1 - part.posterior.sum(axis=0), 0.0, 1.0)
+    posterior[[*rows]] = part.posterior
+    spans, likely = [*whole.spans], [*whole.likely]
+    for row, found, place in zip(rows, part.spans, part.likely, strict=True):
+        spans[row], likely[row] = found, place
+    order = replace(part.order, free=tuple(rows[i] for i in part.order.free))
+    merged: dict[str, Any] = {"spans": tuple(spans), "irrelevant": part.irrelevant, "likely": tuple(likely)}
+    return replace(whole, posterior=posterior, order=order, **merged)
 
 
 def _cosines(vectors: Tensor, frame_vectors: Tensor) -> npt.NDArray[np.float32]:
