@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mova.models.encoder import DualEncoder
 from mova.search.index import Index
 from tests.support.fakes import NAMES, ColourEncoder, write_colours
 
@@ -96,7 +97,7 @@ def other(site: Site, **changes: Any) -> TestClient:
 
 
 @contextmanager
-def running(settings: Settings, encoder: ColourEncoder | None = None) -> Iterator[str]:
+def running(settings: Settings, encoder: DualEncoder | None = None) -> Iterator[str]:
     """Serve in a thread; the address."""
     import uvicorn
 

@@ -89,7 +89,8 @@ IndexFolders = Annotated[
     list[str] | None,
     typer.Option(
         "--index",
-        help="Folder of the index, or any LanceDB URI; repeat it to search several indexes of one model as one "
+        help="Folder of the index, any LanceDB URI, or the address of a service (`mova serve --shard`); repeat it to "
+        "search several indexes of one model as one "
         f"(default: MOVA_INDEX, else {DEFAULT_INDEX}).",
     ),
 ]

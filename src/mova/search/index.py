@@ -27,7 +27,8 @@ class Index(SearchableIndex):
     Opening an index reads only its own description. The model is loaded when it is first needed.
 
     Args:
-        path: a folder, or any URI that LanceDB connects to; created by `add`.
+        path: a folder, or any URI that LanceDB connects to; created by `add`. Or the address of a service (`mova serve
+            --shard`), to search only.
         model: a model, or a name or folder that `mova.load` takes. Default: the model that the index was made with, and
             for a new index the default model.
 

@@ -15,6 +15,7 @@ from mova.search.cold.text_tower import TextTower
 from mova.search.evidence import Background, background_of
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.selection import select
+from mova.search.shards.service import ServiceReader, is_address
 from mova.search.storage.records import Meta
 from mova.search.stored_frames import stored_frames
 from mova.utils.files import local_folder, resolved
@@ -35,6 +36,7 @@ class OpenIndex:
         self._uri = str(path)
         self._folder = local_folder(self._uri)
         self._snapshot: Snapshot | None = None
+        self._service: ServiceReader | None = None
         self._tower: TextTower | None = None
         self._background = Background(self._reader)
         self._selection: tuple[object, object, Reader] | None = None
@@ -60,17 +62,25 @@ class OpenIndex:
     @cached_property
     def _store(self) -> Store:
         """The tables. Importing LanceDB takes about one second, so what a snapshot answers does not use them."""
+        if is_address(self._uri):
+            raise UsageError(
+                f"{self._uri}: is a service, whose index can only be searched; change it on its own machine"
+            )
         with needs_packages():
             from mova.search.storage.store import Store
 
             return Store(self._uri)
 
-    def _reader(self) -> Store | Snapshot:
-        """Return the snapshot if it has the present state of the tables, else the tables.
+    def _reader(self) -> Any:
+        """Return the snapshot if it has the present state of the tables, else the tables; or the service that has them.
 
         Raises:
             UsageError: the index does not exist.
+            MovaError: a service cannot be reached, or refuses.
         """
+        if is_address(self._uri):
+            self._service = ServiceReader.open(self._uri, self._service)
+            return self._service
         if self._folder is not None:
             if not has_tables(self._folder):
                 raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")

@@ -20,6 +20,7 @@ from mova.search.narrow.trim import Trim
 from mova.search.open_index import OpenIndex
 from mova.search.query import Query, Rescoring
 from mova.search.second_stage.reranker import as_reranker
+from mova.search.shards.service import ServiceReader
 from mova.search.storage.records import VideoRecord
 from mova.types import Moment
 from mova.utils.files import resolved
@@ -228,7 +229,9 @@ class SearchableIndex(OpenIndex):
 
         What changes an index does this. Failures are logged: the index is sound without these files.
         """
-        if not self.exists or (isinstance(self._reader(), Snapshot) and "model" not in self.__dict__):
+        if not self.exists or isinstance(reader := self._reader(), ServiceReader):
+            return
+        if isinstance(reader, Snapshot) and "model" not in self.__dict__:
             return
         from mova.search.cold.refresh import refresh
 

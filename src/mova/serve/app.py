@@ -20,7 +20,7 @@ from mova.serve.described import describe
 from mova.serve.guard import App, Guard
 from mova.serve.metrics import Meter
 from mova.serve.problems import Problem
-from mova.serve.routes import align, collect, health, jobs, library, pages, score, search, upload, videos
+from mova.serve.routes import align, collect, health, jobs, library, pages, score, search, shard, upload, videos
 from mova.serve.schemas.service import ErrorAnswer
 from mova.serve.services import Services
 from mova.serve.settings import Settings
@@ -79,7 +79,7 @@ def build(settings: Settings, encoder: DualEncoder | None = None) -> Service:
     app.openapi = describe(app)  # type: ignore[method-assign]
     app.state.services = parts
     api = APIRouter(prefix=PREFIX)
-    for module in MODULES:
+    for module in (*MODULES, *([shard] if settings.shard else [])):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(pages.router)

@@ -60,6 +60,8 @@ HEADERS = {
 
 UPLOADS = "/api/v1/uploads"
 CHEAP_ENDINGS = ("/thumbnail", "/health", "/jobs", "/jobs/events", "/file")
+SHARD = "/api/v1/shard"
+"""Parts of a search on another machine, several for each."""
 CHEAP = 0.1
 """What a request counts that only shows something: pictures, styles, states."""
 
@@ -164,7 +166,7 @@ class Guard:
 
 def _cost(path: str) -> float:
     """Return how many requests a request counts as."""
-    return CHEAP if path.startswith("/static/") or path.endswith(CHEAP_ENDINGS) else 1.0
+    return CHEAP if path.startswith(("/static/", SHARD)) or path.endswith(CHEAP_ENDINGS) else 1.0
 
 
 def session(token: str) -> str:

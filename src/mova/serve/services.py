@@ -21,6 +21,7 @@ from mova.serve.library.folders import Folders
 from mova.serve.library.jobs import Jobs
 from mova.serve.library.uploads import Uploads
 from mova.serve.settings import Settings
+from mova.serve.states import States
 
 
 class Services:
@@ -31,6 +32,7 @@ class Services:
         self.catalog = Catalog(settings.index)
         self.engine = Engine(settings.index, encoder or settings.model, self.catalog.held)
         self.finder = Finder(self.catalog)
+        self.states = States()
         self.cache = DiskCache(settings.state / "cache", settings.cache_bytes)
         self.children = Children()
         self.pictures = Pictures(self.catalog, self.cache)

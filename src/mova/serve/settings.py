@@ -62,6 +62,7 @@ class Settings:
         uploads: folder for videos that clients send; None to refuse them.
         upload_bytes: largest of them.
         second: the second stage of searches; None for none.
+        shard: whether searches on other machines may read the vectors of the index and the paths of its videos.
     """
 
     index: str
@@ -77,6 +78,7 @@ class Settings:
     uploads: Path | None = None
     upload_bytes: int = UPLOAD_BYTES
     second: Reranker | None = None
+    shard: bool = False
 
     def __post_init__(self) -> None:
         for url in self.public_urls:

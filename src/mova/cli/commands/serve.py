@@ -43,6 +43,14 @@ UploadFolder = Annotated[
         "--uploads", help="Let clients send videos, which are checked, kept in this folder and indexed (default: no)."
     ),
 ]
+Shared = Annotated[
+    bool,
+    typer.Option(
+        "--shard",
+        help="Let clients search this index as one of several (`mova search --index http://...`): they read its "
+        "vectors and the full paths of its videos.",
+    ),
+]
 UploadSize = Annotated[float, typer.Option(min=0.001, help="Largest video that may be sent, in GB.")]
 
 
@@ -69,6 +77,7 @@ def serve(
     rate: Rate = None,
     uploads: UploadFolder = None,
     upload_size: UploadSize = 4.0,
+    shard: Shared = False,
     cache_size: Annotated[float, typer.Option(min=0.01, help="Largest size of thumbnails and previews, in GB.")] = 2.0,
     rerank: RerankOptions = RerankOptions(),  # noqa: B008 - immutable
 ) -> None:
@@ -99,6 +108,7 @@ def serve(
         uploads=uploads and uploads.expanduser().absolute(),
         upload_bytes=round(upload_size * 2**30),
         second=_second(rerank),
+        shard=shard,
     )
     server.run(settings, partial(_announce, settings, made), printed_answer)
 

@@ -22,12 +22,14 @@ def list_videos(
 ) -> None:
     """List the indexed videos with their length and number of frames, in order of path."""
     from mova.search.index import Index
+    from mova.search.shards.service import is_address
     from mova.utils.files import is_below, roots_of, surely_gone
 
     index = Index(folder)
     rate = index.meta.frame_rate
     roots = roots_of(paths or ())
     records = [record for record in index.videos() if not paths or is_below(record.path, roots)]
+    missing = set() if is_address(folder) else {record.path for record in records if surely_gone(record.path)}
     if json:
         rows = [
             {
@@ -36,7 +38,7 @@ def list_videos(
                 "frames": record.frames,
                 "bytes": record.size,
                 "gaps": [[gap.start, gap.end] for gap in record.gaps],
-                "missing": surely_gone(record.path),
+                "missing": record.path in missing,
             }
             for record in records
         ]
@@ -46,7 +48,7 @@ def list_videos(
     for column, justify in (("length", "right"), ("frames", "right"), ("video", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for record in records:
-        gone = " (missing)" if surely_gone(record.path) else ""
+        gone = " (missing)" if record.path in missing else ""
         table.add_row(clock(record.duration), str(record.frames), Text(one_line(record.path) + gone))
     show(table)
     if not records:

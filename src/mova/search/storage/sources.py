@@ -189,6 +189,8 @@ def read_sources(store: Keeper) -> Sources:
 def _read(store: Keeper) -> str | None:
     if store.folder is not None:
         return (store.folder / NAME).read_text(encoding="utf-8")
+    if store.connection is None:  # the index of a service, which does not tell
+        return None
     with index_errors(store.uri):
         return read_note(store.connection, TABLE)
 

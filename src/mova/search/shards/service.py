@@ -1,0 +1,207 @@
+"""An index on another machine, read through `mova serve --shard`: the interface of a search, over HTTP.
+
+The search itself runs here, as for an index in a folder: the service names the frames nearest to a vector and sends the
+frames of videos, so that answers, thresholds and rates are the same. What was sent stays in memory while the index does
+not change.
+
+Shape legend: d width of the model's space.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.errors import MovaError
+from mova.search.cold.state import copy_folder
+from mova.search.shards.wire import FORMAT, ROOT, STATE, contents_of, unpacked_frames, unpacked_records
+from mova.search.storage.damage import IndexDamagedError
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.utils.batching import batches
+
+if TYPE_CHECKING:
+    from urllib.error import HTTPError
+
+TOKEN_VARIABLE = "MOVA_TOKEN"
+SECONDS = 120.0
+"""Time to wait for an answer."""
+BATCH_FRAMES = 16_384
+"""Frames that are requested at a time, about."""
+KEPT_FRAMES = 1 << 17
+"""Frames that stay in memory; the oldest are dropped."""
+
+
+def is_address(uri: str) -> bool:
+    """Return whether an index is named by the address of a service.
+
+    Example:
+        >>> is_address("http://films.example.org:8765"), is_address("s3://bucket/films")
+        (True, False)
+    """
+    return uri.startswith(("http://", "https://"))
+
+
+class ServiceReader:
+    """The present state of the index of a service; see `mova.search.narrow.selection.Reader` for its methods."""
+
+    exists, mapped = True, False
+    folder = connection = None
+
+    def __init__(self, uri: str, document: Mapping[str, Any]) -> None:
+        self.uri = uri
+        self.kept = copy_folder(uri)
+        self.state = str(document[STATE])
+        self.meta = Meta(**document["meta"])
+        self._records = unpacked_records(_ask(uri, "/records", {STATE: self.state}))
+        self._chosen: Sequence[str] | None = None
+        self._frames: OrderedDict[str, StoredFrames] = OrderedDict()
+
+    @classmethod
+    def open(cls, uri: str, last: ServiceReader | None = None) -> Self:
+        """Return the present state of an index.
+
+        Args:
+            uri: address of the service.
+            last: what was opened before; returned again if nothing changed.
+
+        Raises:
+            MovaError: the service cannot be reached, refuses, or offers no index.
+        """
+        try:
+            document = json.loads(_ask(uri, ""))
+            if document["format"] != FORMAT:
+                raise MovaError(f"{uri}: runs another version of mova, which cannot be asked for its vectors")
+            if isinstance(last, cls) and last.state == document[STATE]:
+                return last
+            return cls(uri, document)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _not_understood(uri, error) from error
+
+    def restricted(self, records: Mapping[str, VideoRecord]) -> ServiceReader:
+        """Return some of the videos; frames that were sent are shared."""
+        part = copy.copy(self)
+        part._records, part._chosen = dict(records), contents_of(records)
+        return part
+
+    def records(self) -> dict[str, VideoRecord]:
+        """Return the records of all paths, in order of path."""
+        return self._records
+
+    def count_frames(self) -> int:
+        """Return the number of stored frames."""
+        return sum({record.content: record.frames for record in self._records.values()}.values())
+
+    def require_complete(self, rows: int) -> None:
+        """Raise: a state does not change.
+
+        Raises:
+            IndexDamagedError: always.
+        """
+        raise IndexDamagedError(self.uri, f"stored frames are missing, only {rows} are left")
+
+    def require_removed(self, record: VideoRecord) -> None:
+        """Raise, likewise.
+
+        Raises:
+            IndexDamagedError: always.
+        """
+        raise IndexDamagedError(self.uri, f"the stored frames of {record.path} are not complete")
+
+    def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
+        """Return the stored frames of contents, by content; contents that are not stored are left out.
+
+        Raises:
+            MovaError: the service is gone, or its index was changed.
+        """
+        frames = {record.content: self.meta.frames_of(record) for record in self._records.values()}
+        found = {content: self._frames[content] for content in contents if content in self._frames}
+        missing = [content for content in contents if content in frames and content not in found]
+        for batch in batches(missing, frames.__getitem__, BATCH_FRAMES):
+            data = _ask(self.uri, "/frames", {STATE: self.state, "contents": batch})
+            try:
+                found |= unpacked_frames(data, self.meta.dim)
+            except (ValueError, KeyError, TypeError) as error:
+                raise _not_understood(self.uri, error) from error
+        self._keep(found)
+        return {content: found[content] for content in contents if content in found}
+
+    def _keep(self, found: Mapping[str, StoredFrames]) -> None:
+        for content, part in found.items():
+            self._frames[content] = part
+            self._frames.move_to_end(content)
+        kept = sum(len(part.times) for part in self._frames.values())
+        while kept > KEPT_FRAMES and self._frames:
+            kept -= len(self._frames.popitem(last=False)[1].times)
+
+    def nearest(self, query: npt.NDArray[np.float32], limit: int, /) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Return the contents of the frames nearest to a unit vector (d,), and their cosines, best first.
+
+        Raises:
+            MovaError: the service is gone, or its index was changed.
+        """
+        request = {STATE: self.state, "query": query.tolist(), "limit": int(limit), "contents": self._chosen}
+        known = {record.content for record in self._records.values()}
+        try:
+            document = json.loads(_ask(self.uri, "/nearest", request))
+            contents, cosines = list(map(str, document["contents"])), np.array(document["cosines"], np.float32)
+            if cosines.shape != (len(contents),) or not known.issuperset(contents) or not np.all(np.abs(cosines) < 1.1):
+                raise ValueError("not the nearest frames")
+        except (ValueError, KeyError, TypeError) as error:
+            raise _not_understood(self.uri, error) from error
+        return contents, cosines
+
+
+def _ask(uri: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+    """Send a request to a service; return the bytes of the answer.
+
+    Raises:
+        MovaError: the service refuses it, or cannot be reached.
+    """
+    from http.client import HTTPException  # here, so that a command without a service starts fast
+    from urllib.error import HTTPError, URLError
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class NoRedirect(HTTPRedirectHandler):
+        """Follows no redirect, so that the token reaches nobody else."""
+
+        def redirect_request(self, *_: Any, **__: Any) -> None:
+            """Refuse."""
+
+    request = Request(f"{uri.rstrip('/')}{ROOT}{path}")
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with build_opener(NoRedirect).open(request, timeout=SECONDS) as answer:
+            data: bytes = answer.read()
+    except HTTPError as error:
+        raise MovaError(f"{uri}: {_refusal(error)}") from error
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise MovaError(f"{uri}: cannot be reached ({reason}); is `mova serve --shard` running there?") from error
+    return data
+
+
+def _refusal(error: HTTPError) -> str:
+    """Return what a refusal means, and what to do."""
+    if error.code == 401:
+        return f"needs its token in {TOKEN_VARIABLE}"
+    if error.code == 404:
+        return "does not offer its index to other machines; start it with `mova serve --shard`"
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return f"answers with status {error.code}"
+
+
+def _not_understood(uri: str, error: Exception) -> MovaError:
+    return MovaError(f"{uri}: does not answer as `mova serve --shard` does ({str(error)[:160]})")
