@@ -30,6 +30,7 @@ PARAMETERS: Mapping[str, Any] = {
     "one_per_video": True,
     "pad": 1.0,
     "q": "a dog runs after a ball",
+    "rerank": True,
     "root": VIDEO,
     "shorter": "10m",
     "start": 12.0,
