@@ -16,6 +16,7 @@ CARD = ROOT / "src/mova/models/natural/weights/README.md"
 JUDGING = ROOT / "docs/guides/judging.md"
 GUIDED = ROOT / "docs/research/guided-generation.md"
 SEARCH = ROOT / "docs/reference/search.md"
+ALIGNMENT = ROOT / "docs/reference/alignment.md"
 MEASUREMENTS = ROOT / "docs/reference/measurements.md"
 ROBUSTNESS = ROOT / "docs/reference/robustness.md"
 SOAK = ("kills", "interrupted", "disturbances", "damaged_tables", "damaged_videos", "serve_kills", "serve_soak")
@@ -279,3 +280,20 @@ def test_the_page_of_robustness_quotes_damaged_files_and_the_service() -> None:
     assert [kills[key] for key in ("jobs lost", "searches that changed", "videos missing or twice", "damaged")] == [
         0
     ] * 4
+
+
+def test_the_page_of_alignment_quotes_the_clips() -> None:
+    document = json.loads((ROOT / "benchmarks/results/alignment-clips.json").read_text(encoding="utf-8"))
+    methods = {
+        "joint": "all sentences together",
+        "joint, order no": "the same, `--order no`",
+        "equal parts": "equal parts in order",
+        "DTW": "DTW, every frame in one sentence",
+        "Drop-DTW": "Drop-DTW, drop cost as published",
+        "thresholds": "a threshold per sentence",
+    }
+    table = ALIGNMENT.read_text(encoding="utf-8").split("### Natural clips")[1]
+    for row in document["rows"]:
+        if row["method"] in methods:
+            figures = f"{row['mIoU']:.3f} | {row['R@0.5']:.2f} | {row['frame F1']:.2f}"
+            assert f"| {methods[row['method']]} | {figures} |" in table
