@@ -16,6 +16,7 @@ pytest.importorskip("uvicorn")
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
 from mova.search.narrow.filter import Filter
+from mova.search.shards import service
 from mova.search.shards.index import ShardedIndex
 from mova.search.shards.service import ServiceReader
 from mova.search.shards.wire import packed_frames, unpacked_frames
@@ -50,7 +51,9 @@ def served(places: list[str], tmp_path: Path) -> Iterator[list[str]]:
         yield [*addresses, places[3]]
 
 
-def test_moments_and_rates_are_those_of_one_index(places: list[str], served: list[str]) -> None:
+def test_moments_and_rates_are_those_of_one_index(
+    places: list[str], served: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, together = Index(places[0], Described()), ShardedIndex(served, Described())
     for text in TEXTS:
         for narrowed in (None, Filter("/a"), Filter(one_per_video=True, dedupe=0.8)):
@@ -64,13 +67,20 @@ def test_moments_and_rates_are_those_of_one_index(places: list[str], served: lis
     assert rows(together.search(vector, k=4)) == rows(whole.search(vector, k=4))
     assert rows(together.highlights(k=5, skip_blank=False)) == rows(whole.highlights(k=5, skip_blank=False))
     assert together.unsearched == {}
+    asked, ask = list[str](), service._ask
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "FRESH", 60.0)
+        patch.setattr(service, "_ask", lambda uri, path, *body: (asked.append(path), ask(uri, path, *body))[1])
+        assert rows(together.search(TEXTS[1], k=6, order="no")) == rows(whole.search(TEXTS[1], k=6, order="no"))
+        assert set(asked) == {"/nearest"}  # the frames were sent before
     alone = Index(served[0], Described())
     assert rows(alone.search(TEXTS[0], k=3)) == rows(Index(places[1], Described()).search(TEXTS[0], k=3))
 
 
 def test_a_change_of_the_index_is_seen_and_a_search_under_way_keeps_its_state(
-    places: list[str], served: list[str]
+    places: list[str], served: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(service, "FRESH", 0.0)
     index = Index(served[0], Described())
     before, reader = rows(index.search(TEXTS[2], k=9)), index._reader()
     vector = unit(drawn("a")[0].numpy())

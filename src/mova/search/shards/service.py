@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "MOVA_TOKEN"
 SECONDS = 120.0
 """Time to wait for an answer."""
+FRESH = 1.0
+"""Seconds in which a service is not asked again whether its index was changed: a search looks several times."""
 BATCH_FRAMES = 16_384
 """Frames that are requested at a time, about."""
 KEPT_FRAMES = 1 << 17
@@ -58,6 +61,7 @@ class ServiceReader:
         self.uri = uri
         self.kept = copy_folder(uri)
         self.state = str(document[STATE])
+        self._asked = time.monotonic()
         self.meta = Meta(**document["meta"])
         self._records = unpacked_records(_ask(uri, "/records", {STATE: self.state}))
         self._chosen: Sequence[str] | None = None
@@ -69,16 +73,20 @@ class ServiceReader:
 
         Args:
             uri: address of the service.
-            last: what was opened before; returned again if nothing changed.
+            last: what was opened before; returned again if nothing changed, or if that was asked just now.
 
         Raises:
             MovaError: the service cannot be reached, refuses, or offers no index.
         """
+        now = time.monotonic()
+        if isinstance(last, cls) and now - last._asked < FRESH:
+            return last
         try:
             document = json.loads(_ask(uri, ""))
             if document["format"] != FORMAT:
                 raise MovaError(f"{uri}: runs another version of mova, which cannot be asked for its vectors")
             if isinstance(last, cls) and last.state == document[STATE]:
+                last._asked = now
                 return last
             return cls(uri, document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
