@@ -39,8 +39,8 @@ from mova.video.writer import write_mp4
 from mova.worlds.writer import write_worlds
 
 BATCH = 32
-SECONDS, WARM_SECONDS = 120, 2
-"""Lengths of the measured film, and of the one before it."""
+SECONDS, WARM_SECONDS = 120, BATCH + 4
+"""Lengths of the measured film, and of the one before it, which fills a batch: the first product of a size is slow."""
 DECODE_ROUNDS = 3
 SPACINGS = (12, 30, 250)
 """Frames between keyframes, at 30 per second."""

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/mova/models/natural/weights/README.md"
 JUDGING = ROOT / "docs/guides/judging.md"
 GUIDED = ROOT / "docs/research/guided-generation.md"
+ALIGNMENT = ROOT / "docs/reference/alignment.md"
 SEARCH = ROOT / "docs/reference/search.md"
 ALIGNMENT = ROOT / "docs/reference/alignment.md"
 MEASUREMENTS = ROOT / "docs/reference/measurements.md"
@@ -90,6 +91,29 @@ def test_the_page_of_search_quotes_absent_texts_by_size(minutes: int) -> None:
         expected.append(" / ".join(short(present[bar]) for bar in bars))
         repeated.add(absent["frames"] != "rendered")
     assert cells(SEARCH, f"{minutes:,} minutes" + (" (repeated)" if repeated == {True} else "")) == expected
+
+
+@pytest.mark.parametrize(("table", "name"), [(0, "alignment"), (1, "alignment-mova-worlds-small")])
+def test_the_page_of_alignment_quotes_the_study(table: int, name: str) -> None:
+    document = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+    measured = {(row["style"], row["seconds"], row["method"]): row for row in document["rows"]}
+    quoted = [line for line in ALIGNMENT.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    headers = [i for i, line in enumerate(quoted) if line.startswith("| | flat, 60 s | sketch, 60 s |")]
+    lines = dict(line.strip("| ").split(" | ", 1) for line in quoted[headers[table] + 1 :][:6])
+    for first, method in (
+        ("all sentences together", "joint"),
+        ("the same, sentences shuffled", "joint, shuffled"),
+        ("the same, as many sentences of other videos", "joint, half foreign"),
+        ("the same, `--order no`", "joint, order no"),
+        ("a threshold per sentence", "thresholds"),
+        ("Drop-DTW, drop cost from the threshold", "Drop-DTW, threshold"),
+    ):
+        places = (("flat", 60), ("sketch", 60), ("flat", 630), ("shaded", 630), ("sketch", 630))
+        for cell, (style, seconds) in zip(lines[first].split(" | "), places, strict=True):
+            row = measured[style, seconds, method]
+            figures = [row["R@0.5"], row["frame F1"], row["spans per sentence"]]
+            assert [float(part) for part in cell.split(" / ")] == pytest.approx(figures, abs=0.051)
+            assert [float(part) for part in cell.split(" / ")[:2]] == pytest.approx(figures[:2], abs=0.0051)
 
 
 @pytest.mark.parametrize("texts", ["event sentences", "caption sentences", "whole captions"])
