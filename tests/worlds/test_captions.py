@@ -197,6 +197,16 @@ def test_holds_agrees_with_facts_and_reads_relations_in_both_directions() -> Non
     assert not holds(scene, Claim(wrong, ("shape", "count", "relation", "shape2")))
 
 
+def test_no_event_is_a_described_one_with_a_relation_added() -> None:
+    world = sample_world(987_013, 630.0, "flat")  # no sentence would tell such an event from the described one
+    for segment in world.segments:
+        if segment.role == "told":
+            event = segment.content
+            assert isinstance(event, Event)
+            claim = Claim(event, tuple(name for name, value in facts(event).items() if value is not None))
+            assert {other for _, other in world.events if holds(other, claim)} == {event}
+
+
 @pytest.mark.parametrize("seconds", [10, 40, 300])
 def test_negatives_are_false_and_change_one_thing(seconds: int) -> None:
     kinds: set[str] = set()

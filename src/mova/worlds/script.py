@@ -183,13 +183,18 @@ def _cut(gap: int, fps: float, rng: np.random.Generator) -> list[int]:
 
 
 def _distinct_events(count: int, rng: np.random.Generator) -> list[Event]:
-    """Draw events of which no two are equal."""
+    """Draw events that sentences can tell apart."""
     events: list[Event] = []
     while len(events) < count:
         event = sample_event(rng)
-        if event not in events:
+        if not any(_has_all_of(event, other) or _has_all_of(other, event) for other in events):
             events.append(event)
     return events
+
+
+def _has_all_of(event: Event, other: Event) -> bool:
+    """Return whether all that is said of another event is true of this one: no sentence denies a relation."""
+    return event == other or (other.relation is None and replace(event, relation=None) == other)
 
 
 def _segments(
@@ -227,7 +232,7 @@ def _distractor(captioned: list[Event], rng: np.random.Generator) -> tuple[str, 
         else:
             near = captioned[int(rng.integers(len(captioned)))]
             role, event = "near", mutate(near, draw_factor(near, rng), rng)
-        if event not in captioned:
+        if not any(_has_all_of(event, other) for other in captioned):
             return role, event
 
 
