@@ -44,7 +44,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name, value in variables.items():
             patch.setenv(name, value)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(lease, "BEAT", 0.1)
+        patch.setattr(lease, "BEAT", 0.4)
         patch.setattr(lease, "SILENCE", 1.0)
         yield "s3://films"
 
@@ -55,6 +55,16 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, parts in FILMS.items():
         write_colours(folder / name, parts)
     return folder
+
+
+@pytest.fixture(scope="module")
+def both(bucket: str, films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """An index on the server, and one of the same films in a folder. The last test changes them."""
+    uri, folder = f"{bucket}/both", tmp_path_factory.mktemp("both") / "index"
+    assert not Index(uri, ColourEncoder()).exists
+    reports = [Index(place, ColourEncoder()).add([films], novelty=0.05) for place in (uri, folder)]
+    assert reports[0].indexed == reports[1].indexed
+    return uri, folder
 
 
 def assert_same(uri: str, folder: Path) -> None:
@@ -68,18 +78,14 @@ def assert_same(uri: str, folder: Path) -> None:
     assert Index(uri, ColourEncoder()).verify().problems == ()
 
 
-def test_answers_are_those_of_a_local_index(bucket: str, films: Path, tmp_path: Path) -> None:
-    uri = f"{bucket}/answers"
-    remote, local = Index(uri, ColourEncoder()), Index(tmp_path / "index", ColourEncoder())
-    assert not remote.exists
-    reports = [index.add([films], novelty=0.05) for index in (remote, local)]
-    assert reports[0].indexed == reports[1].indexed
-    assert_same(uri, tmp_path / "index")
+def test_answers_are_those_of_a_local_index(both: tuple[str, Path], films: Path) -> None:
+    assert_same(*both)
+    remote, local = (Index(place, ColourEncoder()) for place in both)
     for text in ("red", "cyan", "It is blue. It is red."):
         ours, theirs = (index.search(text, k=3) for index in (remote, local))
         assert [(m.video, m.start, m.end) for m in ours] == [(m.video, m.start, m.end) for m in theirs]
         np.testing.assert_allclose([m.score for m in ours], [m.score for m in theirs], atol=1e-5)
-    assert Index(uri, ColourEncoder()).add([films]).unchanged == reports[0].indexed
+    assert Index(both[0], ColourEncoder()).add([films]).unchanged == [str(films / name) for name in FILMS]
 
 
 def test_an_update_knows_what_was_added_failed_and_forgotten(bucket: str, tmp_path: Path) -> None:
@@ -114,12 +120,17 @@ def test_a_killed_run_is_continued_and_nothing_is_lost_or_twice(bucket: str, fil
     assert_same(uri, tmp_path / "index")
 
 
-def test_readers_beside_a_writer_see_whole_videos(bucket: str, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_a_writer_readers_see_whole_videos_and_another_writer_is_refused(
+    bucket: str, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mova.search.ingest.writer.FLUSH_SECONDS", 0.0)
     uri, seen = f"{bucket}/readers", []
     reader = Index(uri, ColourEncoder())
 
     def read(path: str, done: float, total: float) -> None:
+        if not seen:
+            with pytest.raises(LockedError, match="is writing here; wait until it has finished"):
+                Index(uri, ColourEncoder()).add([films])
         if reader.exists:
             found = reader.search("red", k=5)
             seen.append({Path(moment.video).name for moment in found})
@@ -129,21 +140,7 @@ def test_readers_beside_a_writer_see_whole_videos(bucket: str, films: Path, monk
     assert set() in seen
     assert {"a.mp4"} in seen
     assert len(reader.videos()) == 3
-
-
-def test_a_second_writer_is_refused_while_the_first_one_writes(bucket: str, films: Path, tmp_path: Path) -> None:
-    uri, refused = f"{bucket}/writers", list[str]()
-
-    def write_too(path: str, done: float, total: float) -> None:
-        if not refused:
-            with pytest.raises(LockedError, match="is writing here") as error:
-                Index(uri, ColourEncoder()).add([films])
-            refused.append(str(error.value))
-
-    Index(uri, ColourEncoder()).add([films], progress=write_too)
-    assert refused
-    Index(tmp_path / "index", ColourEncoder()).add([films])
-    assert_same(uri, tmp_path / "index")
+    assert reader.verify().problems == ()
 
 
 def test_a_writer_that_was_taken_for_dead_stops_and_nothing_is_lost(
@@ -165,13 +162,46 @@ def test_a_writer_that_was_taken_for_dead_stops_and_nothing_is_lost(
     assert_same(uri, tmp_path / "index")
 
 
-def test_a_second_search_reads_a_copy_until_the_tables_change(
-    bucket: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_search_needs_the_model_only_until_its_text_tower_is_in_the_cache(bucket: str, tmp_path: Path) -> None:
+    write_worlds(tmp_path, 2, 10, "flat", 3, size=48)
+    Index(f"{bucket}/tower", "mova-worlds-tiny").add(tmp_path)
+    index, loaded = Index(f"{bucket}/tower"), Index(f"{bucket}/tower")
+    assert not index.needs_model("a red star")
+    found = index.search("a red star", k=2)
+    assert "model" not in vars(index)
+    assert loaded.model.name == "mova-worlds-tiny"
+    expected = loaded.search("a red star", k=2)
+    assert [(m.video, m.start, m.end) for m in found] == [(m.video, m.start, m.end) for m in expected]
+    np.testing.assert_allclose([m.score for m in found], [m.score for m in expected], atol=1e-4)
+
+
+def test_the_commands_take_a_uri(
+    both: tuple[str, Path], films: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
-    uri, texts = f"{bucket}/copied", ("red", "It is blue. It is red.")
-    local = Index(tmp_path / "index", ColourEncoder())
-    for index in (Index(uri, ColourEncoder()), local):
-        index.add([films])
+    code, out, err = call("status", "--index", both[0], "--json")
+    assert code == 0, err
+    status = json.loads(out)
+    assert (status["videos"], status["roots"], status["bytes"]) == (3, [str(films)], None)
+    code, out, _ = call("list", "--index", both[0], "--json")
+    assert code == 0
+    assert len(json.loads(out)["videos"]) == 3
+    code, out, _ = call("index", "--verify", "--index", both[0])
+    assert code == 0
+    assert "sound (3 videos" in out
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_one_message(bucket: str, call: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = call("search", "red", "--index", "s3://nothing-here/films")
+    assert code == 1
+    assert "s3://nothing-here/films: cannot be read or written" in err
+
+
+def test_a_second_search_reads_a_copy_until_the_tables_change(
+    both: tuple[str, Path], films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, texts = both[0], ("red", "It is blue. It is red.")
+    local = Index(both[1], ColourEncoder())
 
     def no_tables(*_: object, **__: object) -> None:
         raise AssertionError("the tables are read")
@@ -203,37 +233,3 @@ def test_a_second_search_reads_a_copy_until_the_tables_change(
     assert answers(copied=False) != before
     Index(uri, ColourEncoder()).refresh()
     answers(copied=True)
-
-
-def test_a_search_needs_the_model_only_until_its_text_tower_is_in_the_cache(bucket: str, tmp_path: Path) -> None:
-    write_worlds(tmp_path, 2, 10, "flat", 3, size=48)
-    Index(f"{bucket}/tower", "mova-worlds-tiny").add(tmp_path)
-    index, loaded = Index(f"{bucket}/tower"), Index(f"{bucket}/tower")
-    assert not index.needs_model("a red star")
-    found = index.search("a red star", k=2)
-    assert "model" not in vars(index)
-    assert loaded.model.name == "mova-worlds-tiny"
-    expected = loaded.search("a red star", k=2)
-    assert [(m.video, m.start, m.end) for m in found] == [(m.video, m.start, m.end) for m in expected]
-    np.testing.assert_allclose([m.score for m in found], [m.score for m in expected], atol=1e-4)
-
-
-def test_the_commands_take_a_uri(bucket: str, films: Path, call: Callable[..., tuple[int, str, str]]) -> None:
-    Index(f"{bucket}/commands", ColourEncoder()).add([films])
-    code, out, err = call("status", "--index", f"{bucket}/commands", "--json")
-    assert code == 0, err
-    status = json.loads(out)
-    assert (status["videos"], status["roots"], status["bytes"]) == (3, [str(films)], None)
-    code, out, _ = call("list", "--index", f"{bucket}/commands", "--json")
-    assert code == 0
-    assert len(json.loads(out)["videos"]) == 3
-    code, out, _ = call("index", "--verify", "--index", f"{bucket}/commands")
-    assert code == 0
-    assert "sound (3 videos" in out
-
-
-@pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_one_message(bucket: str, call: Callable[..., tuple[int, str, str]]) -> None:
-    code, _, err = call("search", "red", "--index", "s3://nothing-here/films")
-    assert code == 1
-    assert "s3://nothing-here/films: cannot be read or written" in err
