@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from mova.models.encoder import DualEncoder
 from mova.serve.aligner import Aligner
+from mova.serve.copies import Copier
 from mova.serve.engine import Engine
 from mova.serve.files.cache import DiskCache
 from mova.serve.files.children import Children
@@ -33,6 +34,7 @@ class Services:
         self.engine = Engine(settings.index, encoder or settings.model, self.catalog.held)
         self.finder = Finder(self.catalog)
         self.states = States()
+        self.copier = Copier(settings.index)
         self.cache = DiskCache(settings.state / "cache", settings.cache_bytes)
         self.children = Children()
         self.pictures = Pictures(self.catalog, self.cache)
@@ -52,11 +54,13 @@ class Services:
         """Load the model, and continue jobs."""
         self.uploads.start()
         self.engine.warm_up()
+        self.copier.start()
         self.jobs.start()
 
     def close(self) -> None:
         """End threads and processes."""
         self.stopping.set()
+        self.copier.close()
         self.engine.close()
         self.jobs.close()
         self.children.close()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mova.search.index import Index
 from mova.search.storage import lease
 from mova.search.storage.lease import Lease
 from mova.search.storage.store import Store
+from mova.serve.copies import Copier
 from mova.utils.file_lock import LockedError
 from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder, write_colours
@@ -173,6 +175,20 @@ def test_a_search_needs_the_model_only_until_its_text_tower_is_in_the_cache(buck
     expected = loaded.search("a red star", k=2)
     assert [(m.video, m.start, m.end) for m in found] == [(m.video, m.start, m.end) for m in expected]
     np.testing.assert_allclose([m.score for m in found], [m.score for m in expected], atol=1e-4)
+
+
+def test_a_service_copies_the_index_beside_its_searches(
+    both: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    index, copier = Index(both[0], ColourEncoder()), Copier(both[0])
+    assert not index._reader().mapped
+    copier.start()
+    deadline = time.monotonic() + 30
+    while not index._reader().mapped and time.monotonic() < deadline:
+        time.sleep(0.05)
+    copier.close()
+    assert index._reader().mapped
 
 
 def test_the_commands_take_a_uri(
