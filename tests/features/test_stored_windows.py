@@ -152,7 +152,7 @@ def test_heads_are_trained_on_stored_windows_and_align_a_video(
     seen = VideoEmbedding(torch.from_numpy(stored.vectors[shown]).float(), video.times[shown], first.end)
     assert first.score == pytest.approx(model.modular_similarity([seen], [sentence]).item(), abs=1e-4)
     assert index.search(sentence, k=1, rescore="rule"), "also where the bounds are finer than windows"
-    with pytest.raises(UsageError, match="encodes windows of 4 frames; GEXIA goes around pictures"):
+    with pytest.raises(UsageError, match="encodes windows of 4 frames; GEXIA goes around encoders of single frames"):
         Gexia.from_backbone(start)
 
 

@@ -180,7 +180,10 @@ def require_backbone(backbone: Any, what: str, *, windows: bool = True) -> None:
         UsageError: its family is not one of backbones, or it encodes windows where single frames are read.
     """
     if not windows and not backbone.window.is_picture:
-        raise UsageError(f"{backbone.name}: encodes windows of {backbone.window.frames} frames; {what} around pictures")
+        raise UsageError(
+            f"{backbone.name}: encodes windows of {backbone.window.frames} frames; {what} around encoders of single "
+            "frames, such as CLIP"
+        )
     family = family_of(backbone)
     if family is None or not family.is_backbone:
         raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; {what} around {known_backbones()}")

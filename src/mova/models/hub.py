@@ -80,10 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing or damaged.
     """
-    try:
-        content = parse_json(read_text(path), str(path))
-    except DataError as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}); download the file again") from error
+    content = _parsed(path)
     if not isinstance(content, dict):
         raise ModelError(f"{path}: does not contain a JSON object; download the file again")
     return content
@@ -100,25 +97,43 @@ def model_type_of(folder: Path) -> str | None:
     return read_json(folder / "config.json").get("model_type")
 
 
-def has_own_modules(folder: Path) -> bool:
-    """Return whether `modules.json` of a folder adds anything to the transformers model beside it but a normalization.
+def read_modules(folder: Path) -> list[dict[str, Any]]:
+    """Read `modules.json` of a folder: the modules of a model of sentence-transformers, with `type` and `path`.
 
-    A dual encoder with such a file is the same model as without, since vectors are compared by their cosines.
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    modules = _parsed(folder / MODULES)
+    if not (isinstance(modules, list) and modules and all(isinstance(module, dict) for module in modules)):
+        raise ModelError(f"{folder / MODULES}: is not a list of modules; download the file again")
+    return modules
+
+
+def has_own_modules(folder: Path) -> bool:
+    """Return whether a folder has a `modules.json` that adds more to the transformers model beside it than its norm.
+
+    A dual encoder followed by a normalization is the same model as without, since vectors are compared by their
+    cosines. A prompt counts as an addition.
 
     Raises:
         ModelError: a file is damaged.
     """
-    try:
-        modules = parse_json(read_text(folder / MODULES), str(folder / MODULES))
-    except DataError as error:
-        raise ModelError(f"{folder / MODULES}: cannot be read as JSON ({error}); download the file again") from error
+    if not (folder / MODULES).is_file():
+        return False
+    first, *others = read_modules(folder)
     settings = folder / "config_sentence_transformers.json"
     prompts = read_json(settings).get("prompts") if settings.is_file() else None
-    if not isinstance(modules, list) or not modules or any((prompts or {}).values()):
-        return True
-    first, *others = (module if isinstance(module, dict) else {} for module in modules)
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in others]
-    return first.get("path") != "" or not set(kinds) <= {"Normalize"}
+    kinds = {str(module.get("type")).rpartition(".")[2] for module in others}
+    has_prompts = any(prompts.values()) if isinstance(prompts, dict) else bool(prompts)
+    return has_prompts or first.get("path") != "" or not kinds <= {"Normalize"}
+
+
+def _parsed(path: Path) -> Any:
+    """Parse a JSON file of a checkpoint."""
+    try:
+        return parse_json(read_text(path), str(path))
+    except DataError as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}); download the file again") from error
 
 
 class UnreachableError(ModelError):

@@ -205,10 +205,10 @@ def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | Entailme
     if plugin is not None:
         return load_plugin(name_or_path, plugin, **options)
     known = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
-    for family in () if known else FAMILIES.values():
-        if family.recognizes is not None and resolve_name(family.recognizes)(name_or_path):
-            assert family.load_foreign is not None
-            return resolve_name(family.load_foreign)(name_or_path, **options)
+    recognizing = () if known else (family for family in FAMILIES.values() if family.recognizes is not None)
+    family = next((one for one in recognizing if resolve_name(str(one.recognizes))(name_or_path)), None)
+    if family is FAMILIES["video-llm"]:
+        return load_video_llm(name_or_path, **options)
     if unknown := options.keys() - {"precision", "device"}:
-        raise UsageError(f"{name_or_path} is a two-tower model; {', '.join(sorted(unknown))} is for video LLMs only")
+        raise UsageError(f"{name_or_path}: is a dual encoder; {', '.join(sorted(unknown))} is for video LLMs only")
     return load(name_or_path, **options)

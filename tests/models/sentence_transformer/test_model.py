@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,9 @@ from transformers.video_utils import VideoMetadata
 
 import mova
 from mova.errors import ModelError, MovaError, UsageError
+from mova.models.mova.build import MovaBuild
 from mova.models.registry import load_any
+from mova.models.sentence_transformer.checkpoints import describe
 from mova.models.sentence_transformer.model import SentenceEncoder, SentenceWindowEncoder
 from mova.models.two_tower.model import TwoTower
 from mova.models.video_llm.processor import load_processor
@@ -211,6 +214,35 @@ def of_another_kind(folder: Path) -> None:
     (folder / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}', encoding="utf-8")
 
 
+def with_router(folder: Path) -> None:
+    text = (folder / "modules.json").read_text(encoding="utf-8")
+    rows = json.loads(text)
+    rows[1]["type"] = "sentence_transformers.models.Router"
+    (folder / "modules.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def change_settings(folder: Path, **arguments: Any) -> None:
+    file = folder / "sentence_bert_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) | arguments
+    file.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def with_any_kernel(folder: Path) -> None:
+    change_settings(folder, model_kwargs={"allow_all_kernels": True, "dtype": "float32"})
+
+
+def with_a_kernel(folder: Path) -> None:
+    change_settings(folder, model_args={"attn_implementation": "someone/kernel"})
+
+
+def with_prompts_in_a_list(folder: Path) -> None:
+    (folder / "config_sentence_transformers.json").write_text('{"prompts": ["find: "]}', encoding="utf-8")
+
+
+def with_a_width_in_words(folder: Path) -> None:
+    (folder / "mova.json").write_text('{"width": "wide"}', encoding="utf-8")
+
+
 def damaged(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"no weights")
 
@@ -227,6 +259,11 @@ def not_a_list(folder: Path) -> None:
         (only_pickled, "are a pickle .pytorch_model.bin., which is not read"),
         (without_weights, "weights are missing from its files .text_projection.weight."),
         (of_another_kind, "is a CrossEncoder of sentence-transformers"),
+        (with_router, "its module sentence_transformers.models.Router is code of its own, or"),
+        (with_any_kernel, "loads its model with allow_all_kernels .model_kwargs."),
+        (with_a_kernel, "loads its model with attn_implementation .model_args."),
+        (with_prompts_in_a_list, "cannot be read"),
+        (with_a_width_in_words, "width is 'wide', not a number"),
         (damaged, "cannot be read"),
         (not_a_list, "is not a list of modules"),
     ],
@@ -238,6 +275,29 @@ def test_what_is_unsafe_or_damaged_is_refused(
     change(folder)
     with pytest.raises(MovaError, match=message):
         mova.load(str(folder), device="cpu")
+
+
+def test_what_it_cannot_do_is_refused(pictures: Path) -> None:
+    with pytest.raises(UsageError, match="is a dual encoder; max_frames is for video LLMs only"):
+        load_any(pictures, max_frames=2)
+    with pytest.raises(ModelError, match="which mova does not train"):
+        MovaBuild(str(pictures)).build()
+
+
+def test_half_an_installation_is_told(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mova.models.sentence_transformer.checkpoints.find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ModelError, match=r"missing or too old .*pip install 'mova\[sentence\]'"):
+        SentenceEncoder.from_checkpoint(pictures)
+
+
+def test_the_fingerprint_is_that_of_the_files_that_are_read(pictures: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "copy")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "config.json").write_text("{}", encoding="utf-8")
+    assert describe(folder) == describe(pictures)
+    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    assert describe(folder) != describe(pictures)
 
 
 def test_without_the_extra_the_message_says_what_to_install(

@@ -92,7 +92,7 @@ def _foreign_backbone(source: str, text_length: int | None) -> Any:
     """Read a checkpoint that mova did not save: of pictures, or of windows if masks go around its family.
 
     Raises:
-        ModelError, UsageError: see `CheckpointEncoder.from_checkpoint`.
+        ModelError, UsageError: see `CheckpointEncoder.from_checkpoint` and `TwoTowerBuild.build`.
     """
     family = foreign_family(find_checkpoint(source))
     if not family.is_backbone or family.foreign_type is None:

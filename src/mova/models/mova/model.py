@@ -99,7 +99,7 @@ class Mova(BackboneWrapper):
         """Put masks around a backbone, which is not copied.
 
         Args:
-            backbone: a `TwoTower`, a `WorldsTiny` or an `XClip` (windows), as `mova.load` returns them.
+            backbone: a `TwoTower`, `WorldsTiny`, `XClip` or `VideoPrism`, as `mova.load` returns them.
             preset: "paper", "repaired", "subsets" or "control", see `PRESETS`.
             settings: settings of `MovaConfig`; they override those of the preset.
 

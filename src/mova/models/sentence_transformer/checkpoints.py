@@ -1,8 +1,8 @@
 """Checkpoints of sentence-transformers: recognize one, and load it without running code or pickles.
 
 `modules.json` names the class of each module. The library imports whatever class of its own is named there, and reads
-pickles (by PyTorch's restricted unpickler) where a module has no safetensors. Here a list of classes and file names
-decides first.
+pickles (by PyTorch's restricted unpickler) where a module has no safetensors. A module's settings may also hold
+arguments of transformers, some of which fetch code. Here lists of classes, arguments and file names decide first.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from transformers.utils import logging as transformers_logging
 
 from mova.errors import ModelError, NotInstalledError
 from mova.models.checkpoint import DAMAGE, quiet_transformers
-from mova.models.hub import MODULES, find_checkpoint, read_json
+from mova.models.hub import MODULES, find_checkpoint, read_json, read_modules
 from mova.models.video_llm.frames import KINDS
 from mova.models.video_llm.processor import load_processor
-from mova.utils.text_files import parse_json, read_text
 
-ALLOWED = {"Transformer", "CLIPModel", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "Router"}
-"""Modules that read only configurations and safetensors."""
+ALLOWED = {"Transformer", "CLIPModel", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}
+"""Modules that read only configurations and safetensors. (A Router names further classes in a file of its own.)"""
+ARGUMENTS = ("model_args", "model_kwargs")
+"""Keys of a module's settings whose values are passed to `from_pretrained` of a model."""
+HARMLESS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "trust_remote_code"}
+"""Those values that may be passed; the library itself drops the last."""
 LIBRARY = "sentence_transformers."
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 EXPORTS = ("onnx", "openvino")
@@ -60,7 +63,8 @@ def load_modules(folder: Path, name: str) -> Any:
 
     Raises:
         NotInstalledError: sentence-transformers is not installed.
-        ModelError: it asks for code or a pickle, lacks weights, is damaged, or makes no single vector of a text.
+        ModelError: it asks for code or a pickle, lacks weights, is damaged, or makes no single vector of a text; or a
+            package that it needs is missing or too old.
     """
     if find_spec("sentence_transformers") is None:
         raise NotInstalledError(f"{name}: is a model of sentence-transformers, which is not installed; {INSTALL}")
@@ -68,18 +72,14 @@ def load_modules(folder: Path, name: str) -> Any:
     kind = optional_json(folder / SETTINGS).get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
         raise ModelError(f"{name}: is a {kind} of sentence-transformers; an index needs one vector per text and frame")
-    from sentence_transformers import SentenceTransformer
-
     options: Any = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
     try:
+        from sentence_transformers import SentenceTransformer
+
         with _missing_weights() as missing, _frames_without_torchvision(folder):
             model = SentenceTransformer(str(folder), model_kwargs={"use_safetensors": True}, **options)
-    except ImportError as error:
-        raise ModelError(f"{name}: needs a package that is not installed ({_line(error)})") from error
-    except (*DAMAGE, TypeError) as error:
-        if "torchvision" in str(error):
-            raise ModelError(f"{name}: its processor needs torchvision; pip install torchvision") from error
-        raise ModelError(f"{name}: cannot be read ({_line(error)}); download its files again") from error
+    except (ImportError, *DAMAGE, TypeError) as error:
+        raise ModelError(f"{name}: {_reason(error)}") from error
     if missing:
         raise ModelError(f"{name}: weights are missing from its files ({missing[0]}); download them again")
     return model.eval()
@@ -104,6 +104,19 @@ def copy_with(folder: Path, target: Path, settings: dict[str, Any], prompts: dic
         (target / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def own_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings that `mova models set` added to a folder; empty if there are none.
+
+    Raises:
+        ModelError: the file is damaged, or a value is not a number.
+    """
+    settings = optional_json(folder / OWN_SETTINGS)
+    for key, value in settings.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ModelError(f"{folder / OWN_SETTINGS}: {key} is {value!r}, not a number; make the folder again")
+    return settings
+
+
 def optional_json(file: Path) -> dict[str, Any]:
     """Return the object in a file; an empty one if there is none.
 
@@ -114,17 +127,18 @@ def optional_json(file: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """Return names and paths of a checkpoint's files, and of those of its modules."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in suffixes]
-    return [(path.relative_to(folder).as_posix(), path) for path in found if len(path.relative_to(folder).parts) < 3]
+    """Return names and paths of a checkpoint's files, and of those of its modules; not of exports."""
+    found = [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if path.suffix in suffixes]
+    return [
+        (path.relative_to(folder).as_posix(), path)
+        for path in found
+        if path.is_file() and path.parent.name not in EXPORTS
+    ]
 
 
 def _require_safe(folder: Path, name: str) -> None:
     """Raise unless loading reads only configurations and safetensors."""
-    modules = parse_json(read_text(folder / MODULES), f"{name}/{MODULES}")
-    if not (isinstance(modules, list) and modules and all(isinstance(module, dict) for module in modules)):
-        raise ModelError(f"{name}: its {MODULES} is not a list of modules; download it again")
-    for module in modules:
+    for module in read_modules(folder):
         kind, path = str(module.get("type")), str(module.get("path", ""))
         if not (kind.startswith(LIBRARY) and kind.rpartition(".")[2] in ALLOWED):
             raise ModelError(
@@ -135,6 +149,7 @@ def _require_safe(folder: Path, name: str) -> None:
             raise ModelError(f"{name}: its {MODULES} names a folder outside of it ({path}); use another checkpoint")
     if any(folder.rglob("adapter_config.json")):
         raise ModelError(f"{name}: is an adapter of another model; merge it (`merge_and_unload` of PEFT) and save that")
+    _refuse_arguments(folder, name)
     places = {path.parent for pattern in PICKLES for path in folder.rglob(pattern)}
     for place in sorted(place for place in places if place.name not in EXPORTS):
         pickled = [path.name for pattern in PICKLES for path in place.glob(pattern)]
@@ -143,6 +158,22 @@ def _require_safe(folder: Path, name: str) -> None:
                 f"{name}: the weights in {place} are a pickle ({pickled[0]}), which is not read; use a checkpoint with "
                 "safetensors, or load it with sentence-transformers and save it again"
             )
+
+
+def _refuse_arguments(folder: Path, name: str) -> None:
+    """Raise if a module's settings pass arguments to transformers that may fetch code, such as a kernel of the Hub."""
+    for file in sorted(folder.rglob("sentence_*_config.json")):
+        settings = read_json(file)
+        for key in ARGUMENTS:
+            given = settings.get(key) or {}
+            refused = sorted(given.keys() - HARMLESS) if isinstance(given, dict) else [key]
+            if isinstance(given, dict) and "/" in str(given.get("attn_implementation")):
+                refused.append("attn_implementation")
+            if refused:
+                raise ModelError(
+                    f"{name}: {file.name} loads its model with {', '.join(refused)} ({key}), which is not known to be "
+                    "safe; take it out of that file, or use another checkpoint"
+                )
 
 
 @contextmanager
@@ -193,6 +224,11 @@ def _frames_without_torchvision(folder: Path) -> Iterator[None]:
         transformer.AutoProcessor = before
 
 
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return why a checkpoint was not loaded, and what to do."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "torchvision" in str(error).lower():
+        return "its processor needs torchvision; pip install torchvision"
+    if isinstance(error, ImportError):
+        return f"needs a package that is missing or too old ({line}); {INSTALL}"
+    return f"cannot be read ({line}); download its files again"

@@ -27,7 +27,7 @@ from mova.models.hub import find_checkpoint
 from mova.models.inputs.texts import as_texts
 from mova.models.inputs.windows import WindowReading
 from mova.models.precision import choose_device, choose_dtype, hash_weights
-from mova.models.sentence_transformer.checkpoints import OWN_SETTINGS, copy_with, describe, load_modules, optional_json
+from mova.models.sentence_transformer.checkpoints import copy_with, describe, load_modules, own_settings
 from mova.models.two_tower.text_processor import TextRule, report_dropped
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
@@ -101,7 +101,7 @@ class SentenceEncoder(nn.Module, DualEncoder):
         prompts = {"instruction": "query", "video_instruction": "document"}
         changed = {prompts[key]: settings.pop(key) for key in prompts if key in settings}
         inner.prompts.update(changed)
-        chosen = {**optional_json(folder / OWN_SETTINGS), **settings}
+        chosen = {**own_settings(folder), **settings}
         if not inner.supports("text"):
             raise ModelError(f"{name}: takes no texts, so there is nothing to search with")
         frames = int(chosen.get("window_frames") or (WINDOW_FRAMES if inner.supports("video") else 1))

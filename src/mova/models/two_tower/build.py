@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mova.errors import ModelError
+from mova.models.hub import find_checkpoint, has_own_modules
 from mova.models.two_tower.model import TwoTower
 
 SHARED = ("logit_scale", "logit_bias")
@@ -23,7 +25,16 @@ class TwoTowerBuild:
     """The tower that is not trained."""
 
     def build(self) -> TwoTower:
-        """Read the checkpoint in float32 on the CPU; the logit bias and the tower that `freeze` names are frozen."""
+        """Read the checkpoint in float32 on the CPU; the logit bias and the tower that `freeze` names are frozen.
+
+        Raises:
+            ModelError: see `TwoTower.from_checkpoint`; or it has modules of sentence-transformers behind its towers.
+        """
+        if has_own_modules(find_checkpoint(self.source)):
+            raise ModelError(
+                f"{self.source}: has modules of sentence-transformers, which mova does not train; train it with that "
+                "library, or start from the dual encoder inside it"
+            )
         model = TwoTower.from_checkpoint(self.source, precision="fp32", device="cpu", text_length=self.text_length)
         model.freeze_bias()
         if self.freeze != "none":
