@@ -321,3 +321,12 @@ def test_the_page_of_alignment_quotes_the_clips() -> None:
         if row["method"] in methods:
             figures = f"{row['mIoU']:.3f} | {row['R@0.5']:.2f} | {row['frame F1']:.2f}"
             assert f"| {methods[row['method']]} | {figures} |" in table
+
+
+def test_the_page_of_alignment_quotes_unit_selection() -> None:
+    document = json.loads((ROOT / "benchmarks/results/alignment_units.json").read_text(encoding="utf-8"))
+    measured = {(r["emissions"], r["style"], r["seconds"]): r for r in document["rows"] if r["caption"] == "in order"}
+    for name in dict.fromkeys(name for name, _, _ in measured):
+        found = [measured[name, style, seconds] for seconds in (60.0, 630.0) for style in ("flat", "sketch")]
+        expected = [f"{row['mIoU']:.2f} / {row['R@0.5']:.2f} / {row['frame F1']:.2f}" for row in found]
+        assert cells(ALIGNMENT, name) == expected
