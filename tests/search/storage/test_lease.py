@@ -70,9 +70,11 @@ def test_a_writer_that_is_gone_from_this_machine_is_replaced_at_once(
 ) -> None:
     monkeypatch.setattr(lease, "SILENCE", 1e6)
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    held_by(tmp_path, Holder("theirs", 7, platform.node(), int(ended.stdout)))
+    held_by(tmp_path, Holder(f"{lease.machine()}-theirs", 7, platform.node(), int(ended.stdout)))
     with leased(connect(tmp_path), "s3://films"):
         assert holder_of(tmp_path).process == os.getpid()
+    # a process of another machine with the same name, or of another container, may be alive
+    assert not Holder(f"{'0' * 16}-theirs", 7, platform.node(), int(ended.stdout)).has_ended
 
 
 def test_a_silent_writer_is_replaced_and_finds_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

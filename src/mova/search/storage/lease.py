@@ -5,7 +5,8 @@ put, `If-None-Match: *`), so a change of the row that names the state it was rea
 
 - A writer changes the number in the row every `BEAT` seconds. Who finds the row taken watches the number. If it
   changes, the writer is alive and the other one is refused. If it stays for `SILENCE` seconds, or if the writer was a
-  process of the same machine that has ended, the lease is taken over. Clocks of different machines are not compared.
+  process of the same machine that has ended, the lease is taken over. Clocks of different machines are not compared,
+  nor are their host names, which containers and images share.
 - A writer that was taken for dead finds its row changed and stops with an error. It reads the row before each change of
   the tables, and after each commit of records: if the row is still its own then, the commit came before any takeover,
   so that the next writer sees it. What a change that was under way can leave (frames without a record, or twice) is
@@ -14,6 +15,7 @@ put, `If-None-Match: *`), so a change of the row that names the state it was rea
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -23,6 +25,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mova.errors import MovaError
@@ -45,7 +49,7 @@ class Holder(NamedTuple):
     """The row of the table.
 
     Attributes:
-        token: of the writer, another one for each run; empty if nobody writes.
+        token: of the writer, another one for each run, after that of its machine (`machine`); empty if nobody writes.
         beat: a number that the writer changes.
         host, process: of the writer.
     """
@@ -63,7 +67,7 @@ class Holder(NamedTuple):
         """Whether it surely does not write any more: nobody, or a process of this machine that is gone."""
         if not self.token:
             return True
-        if self.host != platform.node() or os.name != "posix":
+        if not machine() or not self.token.startswith(f"{machine()}-"):
             return False
         try:
             os.kill(self.process, 0)
@@ -72,6 +76,19 @@ class Holder(NamedTuple):
         except OSError:
             return False
         return False
+
+
+@cache
+def machine() -> str:
+    """Return what only processes have in common that see each other's numbers: one start of one system, one container.
+
+    Empty where the system does not say (other systems than Linux): a writer that was killed there is waited for.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return hashlib.blake2b(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode(), digest_size=8).hexdigest()
+    except OSError:
+        return ""
 
 
 class Lease:
@@ -85,7 +102,7 @@ class Lease:
     def __init__(self, connection: Any, uri: str) -> None:
         self.uri = uri
         self._connection = connection
-        self._own = Holder(uuid.uuid4().hex, 0, platform.node(), os.getpid())
+        self._own = Holder(f"{machine()}-{uuid.uuid4().hex}", 0, platform.node(), os.getpid())
         self._is_own = f"token = '{self._own.token}'"
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="writer lease", daemon=True)
