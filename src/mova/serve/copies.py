@@ -42,4 +42,6 @@ class Copier:
                 index.refresh()
             except MovaError as error:
                 logger.debug("%s: no copy was made (%s)", self._uri, error)
+            except Exception:
+                logger.exception("%s: no copy was made; searches are correct, but slower", self._uri)
             self._ended.wait(SECONDS)
