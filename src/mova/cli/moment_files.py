@@ -15,6 +15,7 @@ from mova.cli.console import note, one_line, write_result
 from mova.cli.options import Predictions
 from mova.errors import UsageError
 from mova.remote.objects import uri_of
+from mova.utils.files import is_address
 
 if TYPE_CHECKING:
     from mova.plots.page.content import Section
@@ -132,7 +133,7 @@ def _rate(moments: Sequence[Moment]) -> float:
 
     with Isolated() as decoder:
         for video in dict.fromkeys(moment.video for moment in moments):
-            with suppress(VideoError):
+            with suppress(VideoError, UsageError):  # which a file of another machine is
                 return decoder.probe(video).fps
     if moments:
         note(
@@ -159,4 +160,4 @@ def export_moments(moments: Sequence[Moment], folder: Path, time_limit: float | 
 
 
 def _address(video: str) -> str:
-    return uri_of(video) or Path(video).as_uri()
+    return uri_of(video) or (video if is_address(video) else Path(video).as_uri())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mova.errors import UsageError, VideoError
 from mova.types import Moment
-from mova.utils.files import shorten_name, surely_gone
+from mova.utils.files import ELSEWHERE, is_address, shorten_name, surely_gone
 from mova.video.isolated import Isolated
 from mova.video.writer import cut_clip
 
@@ -49,6 +49,9 @@ def export_clips(
     clips: list[Path] = []
     failures: list[tuple[str, str]] = []
     for rank, moment in enumerate(moments, start=1):
+        if is_address(moment.video):
+            failures.append((moment.video, ELSEWHERE))
+            continue
         if surely_gone(moment.video):
             failures.append((moment.video, MISSING))
             continue

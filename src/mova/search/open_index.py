@@ -15,10 +15,10 @@ from mova.search.cold.text_tower import TextTower
 from mova.search.evidence import Background, background_of
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.selection import select
-from mova.search.shards.service import ServiceReader, is_address
+from mova.search.shards.service import ServiceReader
 from mova.search.storage.records import Meta
 from mova.search.stored_frames import stored_frames
-from mova.utils.files import local_folder, resolved
+from mova.utils.files import is_address, local_folder, resolved
 
 if TYPE_CHECKING:
     from mova.models.embeddings import VideoEmbedding

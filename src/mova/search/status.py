@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mova.search.shards.service import is_address
 from mova.search.storage.sources import read_sources, size_on_disk
 from mova.utils.files import surely_gone
 
@@ -87,7 +86,7 @@ def read_status(store: Store | Snapshot) -> IndexStatus:
         seconds=sum(record.duration for record in contents),
         bytes=size_on_disk(store.folder),
         roots=tuple(root.path for root in sources.roots),
-        missing=() if is_address(store.uri) else tuple(path for path in records if surely_gone(path)),
+        missing=tuple(path for path in records if surely_gone(path)),
         failed=dict(sources.failed),
         updated=sources.updated,
     )

@@ -20,6 +20,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
+from mova.search.shards.wire import ROOT as SHARD
 from mova.serve.rates import Rates
 from mova.serve.settings import BODY_BYTES, BODY_SECONDS, LOOPBACK_NAMES, Settings, is_address, is_loopback
 
@@ -60,10 +61,9 @@ HEADERS = {
 
 UPLOADS = "/api/v1/uploads"
 CHEAP_ENDINGS = ("/thumbnail", "/health", "/jobs", "/jobs/events", "/file")
-SHARD = "/api/v1/shard"
-"""Parts of a search on another machine, several for each."""
 CHEAP = 0.1
-"""What a request counts that only shows something: pictures, styles, states."""
+"""What a request counts that only shows something (pictures, styles, states), or is one of several that a search on
+another machine takes."""
 
 
 class Refusal(Exception):

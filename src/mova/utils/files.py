@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import takewhile
@@ -21,6 +22,10 @@ SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """File name suffixes of images; in an image data set each one is a video of one frame."""
+
+_MACHINE = re.compile(r"https?://[^/]+")
+_BEFORE_PATH = re.compile(rf"{_MACHINE.pattern}(?:/(?=[A-Za-z]:))?")
+"""What stands before the path in the name of a video on another machine; a path with a drive has no slash before it."""
 
 
 def find_videos(
@@ -203,8 +208,11 @@ def shorten_name(name: str, most: int) -> str:
 
 
 def surely_gone(path: str | Path) -> bool:
-    """Return True only if the system confirms that a file does not exist. Objects of a URI are not looked up."""
-    if uri_of(path) is not None:
+    """Return True only if the system confirms that a file does not exist.
+
+    Objects of a URI and files of other machines are not looked up.
+    """
+    if uri_of(path) is not None or is_address(str(path)):
         return False
     try:
         os.stat(path)
@@ -213,6 +221,47 @@ def surely_gone(path: str | Path) -> bool:
     except OSError:
         return False
     return False
+
+
+ELSEWHERE = "is on the machine of its index, and its pictures cannot be read here"
+"""What is wrong with a video that is named by an address, where its file is needed."""
+
+
+def is_address(name: str) -> bool:
+    """Return whether an index, or a video, is named by the address of the service that has it.
+
+    Example:
+        >>> is_address("http://films.example.org:8765"), is_address("s3://bucket/films"), is_address("/films")
+        (True, False, False)
+    """
+    return _MACHINE.match(name) is not None
+
+
+def named_by_machine(address: str, path: str) -> str:
+    """Return the name of a file of another machine, whose path may be that of another file here; of an object, its URI.
+
+    Args:
+        address: of the service there.
+        path: absolute, there.
+
+    Example:
+        >>> [named_by_machine("http://one:8765/", path) for path in ("/films/a.mp4", "s3://bucket/a.mp4")]
+        ['http://one:8765/films/a.mp4', 's3://bucket/a.mp4']
+    """
+    machine = _MACHINE.match(address)
+    if machine is None or uri_of(path) is not None:
+        return path
+    return f"{machine[0]}{'' if path.startswith('/') else '/'}{path}"
+
+
+def on_its_machine(name: str) -> str:
+    """Return the path that a file has on its own machine.
+
+    Example:
+        >>> on_its_machine("http://one:8765/films/a.mp4"), on_its_machine("/films/a.mp4")
+        ('/films/a.mp4', '/films/a.mp4')
+    """
+    return _BEFORE_PATH.sub("", name, count=1) if is_address(name) else name
 
 
 def local_folder(uri: str) -> Path | None:

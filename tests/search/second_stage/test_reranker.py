@@ -21,6 +21,7 @@ from mova.search.second_stage.mixing import Mixing, read_mixing, write_mixing
 from mova.search.second_stage.moment import RerankedMoment
 from mova.search.second_stage.reranker import Reranker, reordered
 from mova.types import Moment
+from mova.utils.files import ELSEWHERE
 from tests.support.fakes import ColourEncoder, write_colours
 
 Call = Callable[..., tuple[int, str, str]]
@@ -143,6 +144,13 @@ def test_a_file_that_is_gone_keeps_its_rank_and_is_named(index: Index, films: Pa
     assert len(answer.reranking.unreadable) >= 1
     assert plain[1].video in answer.reranking.unreadable[0]
     assert not answer.reranking.ended_early
+
+
+def test_a_file_of_another_machine_is_named_and_not_read() -> None:
+    moments = [Moment("http://one:8765/films/a.mp4", 0.0, 1.0, 0.5)]
+    found, done = Reranker(ColourEncoder(variant="b"), weight=1.0).rerank(moments, moments, ["it is green"], None)
+    assert found == moments
+    assert ELSEWHERE in done.unreadable[0]
 
 
 def test_moments_are_reordered_among_the_ranks_of_those_asked_about() -> None:

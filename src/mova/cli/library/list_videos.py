@@ -22,14 +22,13 @@ def list_videos(
 ) -> None:
     """List the indexed videos with their length and number of frames, in order of path."""
     from mova.search.index import Index
-    from mova.search.shards.service import is_address
-    from mova.utils.files import is_below, roots_of, surely_gone
+    from mova.utils.files import is_below, on_its_machine, roots_of, surely_gone
 
     index = Index(folder)
     rate = index.meta.frame_rate
     roots = roots_of(paths or ())
-    records = [record for record in index.videos() if not paths or is_below(record.path, roots)]
-    missing = set() if is_address(folder) else {record.path for record in records if surely_gone(record.path)}
+    records = [record for record in index.videos() if not paths or is_below(on_its_machine(record.path), roots)]
+    missing = {record.path for record in records if surely_gone(record.path)}
     if json:
         rows = [
             {

@@ -16,7 +16,7 @@ from typing import Any, cast
 from mova.errors import UsageError
 from mova.remote.objects import uri_of
 from mova.search.storage.records import VideoRecord
-from mova.utils.files import common_folders, joined, roots_of
+from mova.utils.files import common_folders, is_address, joined, on_its_machine, roots_of
 from mova.utils.time_format import clock, parse_duration
 
 Date = str | date
@@ -133,7 +133,7 @@ class Filter:
         folders = list(cast("tuple[str, ...]", self.folders))
         if folders:
             roots = _roots(folders, records)
-            found.append((f"are below {', '.join(folders)}", lambda r: _is_below(r.path, roots), _where))
+            found.append((f"are below {', '.join(folders)}", lambda r: _has_below(roots, r.path), _where))
         if after is not None:
             found.append((f"are dated {self.after} or later", lambda r: r.mtime_ns >= after * 1e9, _dates))
         if before is not None:
@@ -184,20 +184,26 @@ def _roots(folders: list[str], records: list[VideoRecord], start: str | Path = "
     Raises:
         UsageError: no video is below one of them.
     """
-    common = common_folders([record.path for record in records])
+    paths = [record.path for record in records]
+    common = common_folders(map(on_its_machine, paths))
     roots: list[str] = []
     for folder in folders:
         expanded = os.path.expanduser(folder)
         for candidates in (
-            roots_of([uri_of(folder) or os.path.join(start, expanded)]),
+            [folder] if is_address(folder) else roots_of([uri_of(folder) or os.path.join(start, expanded)]),
             [joined(above, expanded) for above in common],
         ):
-            if any(_is_below(record.path, candidates) for record in records):
+            if any(_has_below(candidates, path) for path in paths):
                 roots += candidates
                 break
         else:
             raise UsageError(f"the filter leaves no video: none is below {folder} ({_where(records)})")
     return roots
+
+
+def _has_below(roots: list[str], name: str) -> bool:
+    """Return whether a video is below one of some roots, by its name or by its path on its own machine."""
+    return _is_below(name, roots) or (is_address(name) and _is_below(on_its_machine(name), roots))
 
 
 def _is_below(path: str, roots: list[str]) -> bool:

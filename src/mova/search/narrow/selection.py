@@ -87,6 +87,10 @@ class Selection:
         self._contents = sorted({record.content for record in records.values()})
         self.uri = store.uri
 
+    def restricted(self, records: Mapping[str, VideoRecord]) -> Selection:
+        """Return some of these videos."""
+        return Selection(self._store, records)
+
     @property
     def folder(self) -> Path | None:
         """The folder of the index; None if it is remote."""

@@ -18,6 +18,7 @@ from mova.errors import UsageError, VideoError, needs_packages
 from mova.search.second_stage.mixing import EQUAL, Mixing, mixed_scores, read_mixing
 from mova.search.second_stage.moment import RerankedMoment, Reranking
 from mova.types import Moment
+from mova.utils.files import ELSEWHERE, is_address
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -198,6 +199,9 @@ class Reranker:
 
     def _read(self, clips: Sequence[Moment]) -> Iterator[Any]:
         for clip in clips:
+            if is_address(clip.video):
+                yield VideoError(clip.video, ELSEWHERE)
+                continue
             try:
                 yield self.second.read(clip)
             except VideoError as error:

@@ -41,8 +41,8 @@ class ShardedIndex(SearchableIndex):
     be read is left out; the answer's `unsearched` names it, and a warning is logged.
 
     Args:
-        paths: folders or URIs of indexes, or addresses of services (`mova serve --shard`). Of a path that several have,
-            the first counts.
+        paths: folders or URIs of indexes, or addresses of services (`mova serve --shard`), whose videos are named by
+            address and path. Of a path that several have, the first counts.
         model: as for `Index`.
 
     Raises:

@@ -2,7 +2,8 @@
 
 The search itself runs here, as for an index in a folder: the service names the frames nearest to a vector and sends the
 frames of videos, so that answers, thresholds and rates are the same. What was sent stays in memory while the index does
-not change.
+not change. Videos are named by their machine, too (`mova.utils.files.named_by_machine`), because two machines may have
+different files by one path.
 
 Shape legend: d width of the model's space.
 """
@@ -15,6 +16,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -22,33 +24,28 @@ import numpy.typing as npt
 
 from mova.errors import MovaError
 from mova.search.cold.state import copy_folder
-from mova.search.shards.wire import FORMAT, ROOT, STATE, contents_of, unpacked_frames, unpacked_records
+from mova.search.shards.wire import FORMAT, MOST_CONTENTS, ROOT, STATE, contents_of, unpacked_frames, unpacked_records
 from mova.search.storage.damage import IndexDamagedError
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.utils.batching import batches
+from mova.utils.files import named_by_machine
 
 if TYPE_CHECKING:
     from urllib.error import HTTPError
 
 TOKEN_VARIABLE = "MOVA_TOKEN"
-SECONDS = 120.0
-"""Time to wait for an answer."""
+SECONDS = 130.0
+"""Time to wait for an answer: a service says after 120 seconds that it is busy."""
+MOST_BYTES = 2 << 30
+"""Largest answer that is read. The records of a million videos have about so many."""
+REFUSAL_BYTES = 1 << 16
+"""Bytes of a refusal that are read."""
 FRESH = 1.0
 """Seconds in which a service is not asked again whether its index was changed: a search looks several times."""
 BATCH_FRAMES = 16_384
 """Frames that are requested at a time, about."""
 KEPT_FRAMES = 1 << 17
 """Frames that stay in memory; the oldest are dropped."""
-
-
-def is_address(uri: str) -> bool:
-    """Return whether an index is named by the address of a service.
-
-    Example:
-        >>> is_address("http://films.example.org:8765"), is_address("s3://bucket/films")
-        (True, False)
-    """
-    return uri.startswith(("http://", "https://"))
 
 
 class ServiceReader:
@@ -63,7 +60,10 @@ class ServiceReader:
         self.state = str(document[STATE])
         self._asked = time.monotonic()
         self.meta = Meta(**document["meta"])
-        self._records = unpacked_records(_ask(uri, "/records", {STATE: self.state}))
+        sent = unpacked_records(_ask(uri, "/records", {STATE: self.state}), self.meta.dim)
+        named = ((named_by_machine(uri, path), record) for path, record in sent.items())
+        self._records = {name: replace(record, path=name) for name, record in named}
+        self._sizes = self._counted()
         self._chosen: Sequence[str] | None = None
         self._frames: OrderedDict[str, StoredFrames] = OrderedDict()
 
@@ -89,14 +89,19 @@ class ServiceReader:
                 last._asked = now
                 return last
             return cls(uri, document)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _not_understood(uri, error) from error
 
     def restricted(self, records: Mapping[str, VideoRecord]) -> ServiceReader:
         """Return some of the videos; frames that were sent are shared."""
         part = copy.copy(self)
         part._records, part._chosen = dict(records), contents_of(records)
+        part._sizes = part._counted()
         return part
+
+    def _counted(self) -> dict[str, int]:
+        """Return about how many vectors are read of each content."""
+        return {record.content: self.meta.frames_of(record) for record in self._records.values()}
 
     def records(self) -> dict[str, VideoRecord]:
         """Return the records of all paths, in order of path."""
@@ -128,15 +133,17 @@ class ServiceReader:
         Raises:
             MovaError: the service is gone, or its index was changed.
         """
-        frames = {record.content: self.meta.frames_of(record) for record in self._records.values()}
         found = {content: self._frames[content] for content in contents if content in self._frames}
-        missing = [content for content in contents if content in frames and content not in found]
-        for batch in batches(missing, frames.__getitem__, BATCH_FRAMES):
+        missing = [content for content in contents if content in self._sizes and content not in found]
+        for batch in batches(missing, self._sizes.__getitem__, BATCH_FRAMES):
             data = _ask(self.uri, "/frames", {STATE: self.state, "contents": batch})
             try:
-                found |= unpacked_frames(data, self.meta.dim)
-            except (ValueError, KeyError, TypeError) as error:
+                sent = unpacked_frames(data, self.meta.dim)
+                if not set(batch).issuperset(sent):
+                    raise ValueError("frames that were not requested")
+            except (ValueError, LookupError, TypeError) as error:
                 raise _not_understood(self.uri, error) from error
+            found |= sent
         self._keep(found)
         return {content: found[content] for content in contents if content in found}
 
@@ -154,14 +161,25 @@ class ServiceReader:
         Raises:
             MovaError: the service is gone, or its index was changed.
         """
-        request = {STATE: self.state, "query": query.tolist(), "limit": int(limit), "contents": self._chosen}
-        known = {record.content for record in self._records.values()}
+        limit = max(1, min(int(limit), self.count_frames()))
+        request = {STATE: self.state, "query": query.tolist(), "limit": limit}
+        chosen, most = self._chosen, MOST_CONTENTS
+        asked = range(0, len(chosen or ()), most)
+        parts = [None] if chosen is None else [chosen[first : first + most] for first in asked]
+        found = [self._nearest({**request, "contents": part}) for part in parts]
+        contents = [content for part, _ in found for content in part]
+        cosines = np.concatenate([np.empty(0, np.float32), *(part for _, part in found)])
+        near = np.argsort(-cosines, kind="stable")[:limit]
+        return [contents[i] for i in near.tolist()], cosines[near]
+
+    def _nearest(self, request: Mapping[str, Any]) -> tuple[list[str], npt.NDArray[np.float32]]:
         try:
             document = json.loads(_ask(self.uri, "/nearest", request))
             contents, cosines = list(map(str, document["contents"])), np.array(document["cosines"], np.float32)
-            if cosines.shape != (len(contents),) or not known.issuperset(contents) or not np.all(np.abs(cosines) < 1.1):
+            known = self._sizes.keys() >= set(contents)
+            if not known or cosines.shape != (len(contents),) or not np.all(np.abs(cosines) < 1.1):
                 raise ValueError("not the nearest frames")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise _not_understood(self.uri, error) from error
         return contents, cosines
 
@@ -170,7 +188,7 @@ def _ask(uri: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
     """Send a request to a service; return the bytes of the answer.
 
     Raises:
-        MovaError: the service refuses it, or cannot be reached.
+        MovaError: the service refuses it, cannot be reached, or sends too much; the token cannot be sent.
     """
     from http.client import HTTPException  # here, so that a command without a service starts fast
     from urllib.error import HTTPError, URLError
@@ -187,15 +205,22 @@ def _ask(uri: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")
     if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        if not (token.isascii() and token.isprintable()):  # else the error of the header would show it
+            raise MovaError(f"{uri}: the token in {TOKEN_VARIABLE} has characters that no token has; check it")
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with build_opener(NoRedirect).open(request, timeout=SECONDS) as answer:
-            data: bytes = answer.read()
+            too_large = (answer.length or 0) > MOST_BYTES
+            data: bytes = b"" if too_large else answer.read(MOST_BYTES + 1)
+            if answer.length and not too_large:
+                raise OSError("the answer broke off")
     except HTTPError as error:
         raise MovaError(f"{uri}: {_refusal(error)}") from error
     except (URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise MovaError(f"{uri}: cannot be reached ({reason}); is `mova serve --shard` running there?") from error
+    if too_large or len(data) > MOST_BYTES:
+        raise MovaError(f"{uri}: sends more than {MOST_BYTES >> 20} MB at once; divide its index among several")
     return data
 
 
@@ -205,9 +230,12 @@ def _refusal(error: HTTPError) -> str:
         return f"needs its token in {TOKEN_VARIABLE}"
     if error.code == 404:
         return "does not offer its index to other machines; start it with `mova serve --shard`"
+    from http.client import HTTPException
+
     try:
-        return str(json.load(error)["error"]["message"])
-    except (ValueError, KeyError, TypeError, OSError):
+        message = str(json.loads(error.read(REFUSAL_BYTES))["error"]["message"])[:500]
+        return " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
+    except (ValueError, LookupError, TypeError, OSError, HTTPException):
         return f"answers with status {error.code}"
 
 

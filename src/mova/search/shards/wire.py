@@ -20,6 +20,8 @@ from mova.search.storage.records import StoredFrames, VideoRecord, impossible, u
 
 FORMAT = 1
 """Version of the requests and answers."""
+MOST_CONTENTS = 50_000
+"""Contents that one request names: of 32 digits each, half of the largest request."""
 ROOT = "/api/v1/shard"
 """Where a service offers its index."""
 STATE = "state"
@@ -41,11 +43,15 @@ def packed_records(records: Mapping[str, VideoRecord], dim: int) -> bytes:
         return path.read_bytes()
 
 
-def unpacked_records(data: bytes) -> dict[str, VideoRecord]:
+def unpacked_records(data: bytes, dim: int) -> dict[str, VideoRecord]:
     """Return what `packed_records` was given.
 
+    Args:
+        data: its bytes.
+        dim: d.
+
     Raises:
-        ValueError, KeyError: it is something else.
+        ValueError, LookupError, TypeError: it is something else.
     """
     from tempfile import TemporaryDirectory
 
@@ -56,6 +62,8 @@ def unpacked_records(data: bytes) -> dict[str, VideoRecord]:
     for record in records.values():
         if problem := impossible(record):
             raise ValueError(problem)
+        if record.mean.shape != (dim,):
+            raise ValueError(f"the vector of {record.path!r} has shape {record.mean.shape}")
     return records
 
 
@@ -86,7 +94,7 @@ def unpacked_frames(data: bytes, dim: int) -> dict[str, StoredFrames]:
         dim: d.
 
     Raises:
-        ValueError, KeyError: it is something else, or has vectors that are not of unit length.
+        ValueError, LookupError, TypeError: it is something else, or has vectors that are not of unit length.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -15,14 +15,15 @@ from starlette.responses import Response
 
 from mova.errors import UsageError
 from mova.search.narrow.selection import Reader, restricted
-from mova.search.shards.wire import ROOT, packed_frames, packed_records
+from mova.search.shards.wire import MOST_CONTENTS, ROOT, packed_frames, packed_records
+from mova.search.storage.records import unit_length
 from mova.serve.held import HeldIndex
 from mova.serve.schemas.fields import Request
 from mova.serve.services import Parts
 
 router = APIRouter(prefix="/shard", tags=["shard"])
-MOST_NEAREST = 1 << 20
-MOST_CONTENTS = 100_000
+MOST_FRAMES = 1 << 17
+"""Frames that one request may ask for beside those of the largest video."""
 
 assert ROOT.endswith(router.prefix)
 
@@ -44,8 +45,8 @@ class FramesRequest(StateRequest):
 class NearestRequest(StateRequest):
     """A unit vector, and the videos whose frames count."""
 
-    query: list[float] = Field(max_length=1 << 14)
-    limit: int = Field(ge=1, le=MOST_NEAREST)
+    query: list[Annotated[float, Field(ge=-1.1, le=1.1)]] = Field(max_length=1 << 14)
+    limit: int = Field(ge=1)
     contents: list[Content] | None = Field(None, max_length=MOST_CONTENTS)
 
 
@@ -71,7 +72,12 @@ async def frames(parts: Parts, request: FramesRequest) -> Response:
     """Return the frames of videos."""
 
     def pack(_: HeldIndex) -> bytes:
-        return packed_frames(parts.states.reader(request.state).fetch(request.contents))
+        reader: Reader = parts.states.reader(request.state)
+        records = {record.content: record for record in reader.records().values()}
+        sizes = [reader.meta.frames_of(records[name]) for name in set(request.contents) & records.keys()]
+        if sum(sizes) - max(sizes, default=0) > MOST_FRAMES:
+            raise UsageError(f"the videos have {sum(sizes)} frames; ask for at most {MOST_FRAMES} at a time")
+        return packed_frames(reader.fetch(request.contents))
 
     return _bytes(await parts.engine.run(pack, needs="index"))
 
@@ -84,11 +90,14 @@ async def nearest(parts: Parts, request: NearestRequest) -> dict[str, Any]:
         reader = parts.states.reader(request.state)
         if len(request.query) != reader.meta.dim:
             raise UsageError(f"the vector has {len(request.query)} numbers, and those of the index {reader.meta.dim}")
+        query = np.array(request.query, np.float32)
+        if not unit_length(query[None]):
+            raise UsageError("the vector is not of unit length")
         if request.contents is not None:
             chosen = set(request.contents)
             own = {path: record for path, record in reader.records().items() if record.content in chosen}
             reader = restricted(reader, own)
-        contents, cosines = reader.nearest(np.array(request.query, np.float32), request.limit)
+        contents, cosines = reader.nearest(query, min(request.limit, max(1, reader.count_frames())))
         return {"contents": contents, "cosines": cosines.tolist()}
 
     return await parts.engine.run(find, needs="index")
