@@ -22,6 +22,11 @@ settings.load_profile("mova")
 gc.set_threshold(100_000, 50, 100)  # looking at all objects of large packages again and again took a third of the time
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collection: every end of a training collects."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real videos and annotations beside the repository; tests that need it skip where it is absent."""

@@ -23,7 +23,6 @@ from mova.scoring.windows.rule import WindowRule
 from mova.search.index import Index
 from mova.types import Frames
 from mova.video.reader import stream
-from tests.support.moving_square import write_moving_square
 from tests.support.tiny_videollms import build
 
 TEXTS = ["A man opens a door.", "tea", "Does this video entail the description: two squares move left?"]
@@ -43,12 +42,6 @@ def model(checkpoint: Path) -> QwenEmbedding:
     assert isinstance(loaded, QwenEmbedding)
     loaded.window = WindowRule(4, 2)
     return loaded
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven seconds of 96 x 64 with a square that moves over a ramp, at 4 frames per second."""
-    return write_moving_square(tmp_path_factory.mktemp("films") / "film.mp4", count=28)
 
 
 def last_state(checkpoint: Path, prompt: str, **videos: Any) -> torch.Tensor:

@@ -28,7 +28,6 @@ from mova.models.video_llm.processor import load_processor
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
 from mova.video.reader import stream
-from tests.support.moving_square import write_moving_square
 from tests.support.tiny_sentence_models import build_clip, build_language_model, set_prompt
 
 library = pytest.importorskip("sentence_transformers")
@@ -45,12 +44,6 @@ def pictures(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_language_model("qwen2_5_vl", tmp_path_factory.mktemp("sentence") / "qwen")
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven seconds of 96 x 64 with a square that moves over a ramp, at 4 frames per second."""
-    return write_moving_square(tmp_path_factory.mktemp("films") / "film.mp4", count=28)
 
 
 def seconds(film: Path) -> np.ndarray:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +24,6 @@ from mova.models.video_llm.reranker import QwenReranker
 from mova.types import Frames
 from mova.video.reader import read_count
 from tests.support.fakes import ColourEncoder
-from tests.support.moving_square import write_moving_square
 from tests.support.tiny_videollms import build
 
 TEXTS = ["A man opens a door.", "tea"]
@@ -46,16 +47,14 @@ def model(checkpoint: Path) -> QwenReranker:
     return loaded
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven seconds of 96 x 64 with a square that moves over a ramp, at 4 frames per second."""
-    return write_moving_square(tmp_path_factory.mktemp("films") / "film.mp4", count=28)
+@cache
+def by_transformers(checkpoint: Path) -> tuple[Any, Any]:
+    return load_processor(checkpoint, "qwen3_vl"), AutoModelForImageTextToText.from_pretrained(checkpoint).eval()
 
 
 def odds(checkpoint: Path, frames: Frames, query: str) -> float:
     """The logit of yes minus that of no behind the published prompt, by transformers alone."""
-    processor = load_processor(checkpoint, "qwen3_vl")
-    reference = AutoModelForImageTextToText.from_pretrained(checkpoint).eval()
+    processor, reference = by_transformers(checkpoint)
     clock = VideoMetadata(fps=1.0, frames_indices=frames.pts.tolist(), total_num_frames=len(frames))
     made = processor(
         text=[PROMPT.format(query=query)],

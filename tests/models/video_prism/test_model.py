@@ -20,7 +20,6 @@ from mova.scoring.windows.rule import WindowRule
 from mova.search.index import Index
 from mova.types import Frames
 from mova.video.reader import stream
-from tests.support.moving_square import write_moving_square
 from tests.support.tiny_models import TEXT_LENGTH, build_video_prism
 
 pytestmark = pytest.mark.skipif(
@@ -44,12 +43,6 @@ def model(checkpoint: Path) -> VideoPrism:
     loaded = mova.load(str(checkpoint), precision="fp32", device="cpu")
     assert isinstance(loaded, VideoPrism)
     return loaded
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven seconds of 96 x 64 with a square that moves over a ramp, at 4 frames per second."""
-    return write_moving_square(tmp_path_factory.mktemp("films") / "film.mp4", count=28)
 
 
 def test_a_file_becomes_the_window_vectors_that_transformers_gives(
