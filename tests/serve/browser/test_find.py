@@ -144,6 +144,11 @@ def test_nothing_here_shows_that(page: Any) -> None:
     assert page.locator(".card.faint").count() == page.locator(".card").count() > 0
     find(page, "red")
     assert page.locator(".card:not(.faint) .word").count() >= 2
+    written = page.evaluate(
+        "import('/static/dom.js').then(({ bounds }) => [[2, 2.4], [2, 9.7], [59.9, 60.3]]"
+        ".map(([start, end]) => bounds({ start, end }).join(' – ')))"
+    )
+    assert written == ["0:02.0 – 0:02.4", "0:02 – 0:10", "0:59.9 – 1:00.3"], "no moment looks empty"
     page.locator("#bar-button").click()
     page.locator("#rate").press("Home")
     page.wait_for_url("**rate=0.001*")

@@ -36,6 +36,12 @@ export function clock(seconds, tenths = false) {
   return `${head}:${String(whole % 60).padStart(2, "0")}${tenths ? `.${total % unit}` : ""}`;
 }
 
+/** Format start and end of a moment; with tenths where whole seconds would be equal. */
+export function bounds({ start, end }) {
+  const tenths = clock(start) === clock(end);
+  return [clock(start, tenths), clock(end, tenths)];
+}
+
 /** Say a length of time in words: "41 min", "2 h 5 min". */
 export function length(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;

@@ -1,6 +1,6 @@
 import { ApiError, ask } from "./api.js";
 import { Basket } from "./basket.js";
-import { clock, el, icon, length, plural, typing } from "./dom.js";
+import { bounds, clock, el, icon, length, plural, typing } from "./dom.js";
 import { Example } from "./example.js";
 import { Filters } from "./filters.js";
 import { Player } from "./player.js";
@@ -85,8 +85,8 @@ function moments(results, before = []) {
   return results.flatMap((moment) => {
     const word = moment.evidence ?? null;
     const item = card(moment, {
-      label: `${moment.video.name}, from ${clock(moment.start)} to ${clock(moment.end)}, ${word ? WORDS[word] : `score ${moment.score.toFixed(3)}`}`,
-      time: `${clock(moment.start)} – ${clock(moment.end)}`,
+      label: `${moment.video.name}, from ${bounds(moment).join(" to ")}, ${word ? WORDS[word] : `score ${moment.score.toFixed(3)}`}`,
+      time: bounds(moment).join(" – "),
       onOpen: () => select(hits.indexOf(moment), true),
     });
     if (word === "none") item.querySelector(".card").classList.add("faint");
