@@ -53,6 +53,14 @@ def test_a_sentence_that_is_not_shown_says_nothing() -> None:
     )
 
 
+def test_an_excerpt_may_begin_and_end_anywhere() -> None:
+    story = ["Then it sleeps.", "A cat is seen.", "Afterwards it wakes."]
+    assert order_prior(story) < -4
+    assert order_prior(story, excerpt=True) == pytest.approx(0, abs=0.25)
+    assert order_prior(["Finally, it wakes.", *story[:2]], excerpt=True) < -1.5
+    assert order_prior([*story[:2], "Finally, it wakes."], excerpt=True) > 0.5
+
+
 def test_captions_without_such_openings_say_nothing() -> None:
     assert order_prior(["A dog runs.", "Thenceforth it sleeps.", "He says then.", "First-person view of a cat."]) == 0
     assert order_prior(["Then it sleeps."]) == order_prior([]) == 0

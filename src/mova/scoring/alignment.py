@@ -176,6 +176,7 @@ def align_jointly(
     sentences: Sequence[str] = (),
     order: Order = "auto",
     step: float | None = None,
+    excerpt: bool = False,
 ) -> Alignment:
     """Decide on the timeline of all sentences together.
 
@@ -187,6 +188,7 @@ def align_jointly(
         sentences: texts of the sentences, for words that say how they follow each other; default: none do.
         order: whether the sentences are in temporal order: "yes", "no", or "auto" by the evidence.
         step: see `mova.scoring.spans.cell_ends`. No span bridges missing frames.
+        excerpt: the sentences may be a part of a caption (`mova.scoring.order.order_prior`).
 
     Raises:
         ValueError: the shapes do not agree, there are no frames or no sentences, or a value is not finite.
@@ -205,7 +207,7 @@ def align_jointly(
     curves = _cosines(sentence_vectors, frame_vectors)
     noise = _cosines(background, frame_vectors) if isinstance(background, Tensor) else background
     vectors = frame_vectors.detach().float().cpu().numpy()
-    options: dict[str, Any] = {"sentences": sentences, "order": order, "step": step}
+    options: dict[str, Any] = {"sentences": sentences, "order": order, "step": step, "excerpt": excerpt}
     return align_relevance(curves, vectors, times, duration, weights, background=noise, **options)
 
 
@@ -268,13 +270,14 @@ def align_relevance(
     sentences: Sequence[str] = (),
     order: Order = "auto",
     step: float | None = None,
+    excerpt: bool = False,
 ) -> Alignment:
     """Decide on the timeline of all sentences together, from relevance of any kind.
 
     Args:
         relevance: (S, T), how well each frame shows each sentence, on any scale that the background shares.
         frame_vectors: (T, d), by which changes of the picture are seen.
-        times, duration, sentences, order, step: see `align_jointly`.
+        times, duration, sentences, order, step, excerpt: see `align_jointly`.
         weights: see `align_jointly`.
         background: relevance (B, T) of sentences that describe no video in particular, or a measured threshold.
 
@@ -298,7 +301,9 @@ def align_relevance(
     boundaries = weights.novelty * novelty(frame_vectors, width)
     odds = log_odds(curves, noise, weights, weights.peak_frames(cell), weights.independent_frames(cell))
     evidence = Evidence(odds, boundaries, weights.at_length(duration))
-    decoded = decode(evidence, order, prior=partial(_order_prior, sentences), overlapping=overlapping(sentences))
+    decoded = decode(
+        evidence, order, prior=partial(_order_prior, sentences, excerpt), overlapping=overlapping(sentences)
+    )
     starts, ends = edges[:-1], cell_ends(times, duration, step)
     rows = [*zip(curves, decoded.posterior, decoded.covered, strict=True)]
     spans = tuple(_spans(curve, posterior, on, starts, ends) for curve, posterior, on in rows)
@@ -334,8 +339,8 @@ def _cosines(vectors: Tensor, frame_vectors: Tensor) -> npt.NDArray[np.float32]:
     return curves
 
 
-def _order_prior(sentences: Sequence[str], inside: Sequence[int], shown: Sequence[float]) -> float:
-    return order_prior([sentences[i] for i in inside], shown) if sentences else 0.0
+def _order_prior(sentences: Sequence[str], excerpt: bool, inside: Sequence[int], shown: Sequence[float]) -> float:
+    return order_prior([sentences[i] for i in inside], shown, excerpt=excerpt) if sentences else 0.0
 
 
 def _calibrated(

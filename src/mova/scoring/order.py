@@ -35,7 +35,7 @@ OVERLAPS = re.compile(
 _PATTERNS = [re.compile(rf"^\W*(?:and )?(?:{words})\b", re.IGNORECASE) for words in OPENINGS.values()]
 
 
-def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None) -> float:
+def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None, *, excerpt: bool = False) -> float:
     """Return the log-odds of temporal order, rather than of any other order, that the openings of sentences add.
 
     In the order of time, openings have the rates of `COUNTS` at each position; in another order, each sentence may be
@@ -46,12 +46,16 @@ def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None) 
     Args:
         sentences: in the order of the caption.
         shown: probability that the video shows each sentence; default: it shows all.
+        excerpt: the sentences may be a part of a caption, so that the first and the last may come from its middle.
 
     Example:
         >>> round(order_prior(["A man opens a door.", "Then he pours tea.", "Finally he drinks."]), 1)
-        1.5
+        1.4
         >>> round(order_prior(["Finally he drinks.", "A man opens a door.", "Then he pours tea."]), 1)
         -4.5
+        >>> story = ["Then he pours tea.", "Finally he drinks."]
+        >>> round(order_prior(story), 1), round(order_prior(story, excerpt=True), 1)
+        (-5.2, 0.3)
     """
     positions = np.array([0, *[1] * (len(sentences) - 2), 2][: len(sentences)])
     kinds = np.array([_kind(sentence) for sentence in sentences], dtype=np.int64)
@@ -59,6 +63,8 @@ def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None) 
         return 0.0
     opened = np.array([*COUNTS.values()], dtype=np.float64)
     counts = np.vstack([opened, TOTALS - opened.sum(axis=0)]) + LEAST_COUNT
+    if excerpt:
+        counts[:, [0, 2]] += counts[:, [1]]
     rates = np.log(counts / counts.sum(axis=0))
     anywhere = np.logaddexp.reduce(rates[:, positions], axis=1) - np.log(len(positions))
     gains = rates[kinds, positions] - anywhere[kinds]

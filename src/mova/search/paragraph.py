@@ -98,6 +98,7 @@ def _passages(
         sentences=query.sentences,
         order=order,
         step=step,
+        excerpt=True,
     )
     assert aligned.order is not None
     if aligned.order.choice == "free":
