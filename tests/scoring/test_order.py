@@ -58,7 +58,7 @@ def test_an_excerpt_may_begin_and_end_anywhere() -> None:
     assert order_prior(story) < -4
     assert order_prior(story, excerpt=True) == pytest.approx(0, abs=0.25)
     assert order_prior(["Finally, it wakes.", *story[:2]], excerpt=True) < -0.8
-    assert order_prior([*story[:2], "Finally, it wakes."], excerpt=True) > 0.5
+    assert order_prior([*story[:2], "Finally, it wakes."], excerpt=True) > 0.3
 
 
 def test_captions_without_such_openings_say_nothing() -> None:
