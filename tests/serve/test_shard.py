@@ -184,6 +184,8 @@ def test_a_service_that_is_gone_refuses_or_offers_nothing_is_left_out(
             Index(secret).remove("/a/4.mp4")
         with pytest.raises(UsageError, match="none of 1 indexes"):
             ShardedIndex([gone]).search(TEXTS[0])
+        with pytest.raises(UsageError, match="is a service itself"):
+            Settings(secret)
         index = Index(secret, Described())
         with pytest.raises(MovaError, match="the vector is not of unit length"):
             index._reader().nearest(np.ones(WIDTH, np.float32), 3)

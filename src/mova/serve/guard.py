@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from mova.search.shards.wire import ROOT as SHARD
 from mova.serve.rates import Rates
-from mova.serve.settings import BODY_BYTES, BODY_SECONDS, LOOPBACK_NAMES, Settings, is_address, is_loopback
+from mova.serve.settings import BODY_BYTES, BODY_SECONDS, LOOPBACK_NAMES, Settings, is_ip_address, is_loopback
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -143,7 +143,7 @@ class Guard:
             return False
         if host in LOOPBACK_NAMES or host in self.settings.public_hosts:
             return True
-        return not self.settings.is_local and (is_address(host) or host == self.settings.host.lower())
+        return not self.settings.is_local and (is_ip_address(host) or host == self.settings.host.lower())
 
     def _same_origin(self, origin: str, host: str) -> bool:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mova.errors import UsageError
+from mova.utils.files import is_address
 
 if TYPE_CHECKING:
     from mova.search.second_stage.reranker import Reranker
@@ -81,6 +82,10 @@ class Settings:
     shard: bool = False
 
     def __post_init__(self) -> None:
+        if is_address(self.index):
+            raise UsageError(
+                f"--index {self.index}: is a service itself; open that address, or name the folder or URI of an index"
+            )
         for url in self.public_urls:
             parts = urlsplit(url)
             if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
@@ -135,10 +140,10 @@ def is_loopback(host: str) -> bool:
     """
     if host.lower() in LOOPBACK_NAMES:
         return True
-    return is_address(host) and ipaddress.ip_address(host).is_loopback
+    return is_ip_address(host) and ipaddress.ip_address(host).is_loopback
 
 
-def is_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
     """Return whether a host is written as a number, which no name server can change."""
     try:
         ipaddress.ip_address(host)

@@ -18,6 +18,7 @@ from mova.plots.page.assets import style_and_script
 from mova.plots.page.content import Card, Section
 from mova.plots.page.pictures import thumbnails
 from mova.remote.objects import uri_of
+from mova.utils.files import is_address
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.isolated import Isolated
@@ -127,6 +128,7 @@ def _card(card: Card, picture: str | None, duration: float, folder: Path) -> str
     word = WORDS.get(card.evidence or "", "")
     facts = [exact + (f" of {clock(duration)}" if duration else ""), word, card.note]
     cause = "Your browser cannot play this file" if Path(card.video).exists() else "This file was not found"
+    cause = "This file is on another machine" if is_address(card.video) else cause
     data = {
         "video": address,
         "path": card.video,
@@ -163,13 +165,15 @@ def _card(card: Card, picture: str | None, duration: float, folder: Path) -> str
 def address_of(video: str, folder: Path) -> str:
     """Return how a page finds a video: below the folder of the page by a relative address, else by a file address.
 
-    An object has its URI, which browsers cannot play.
+    An object has its URI, and a file of another machine its name; browsers cannot play them.
 
     Example:
         >>> address_of("/films/a b.mp4", Path("/films")), address_of("/films/a b.mp4", Path("/pages"))
         ('a%20b.mp4', 'file:///films/a%20b.mp4')
+        >>> address_of("http://one:8765/films/a b.mp4", Path("/films"))
+        'http://one:8765/films/a%20b.mp4'
     """
-    uri = uri_of(video)
+    uri = video if is_address(video) else uri_of(video)
     if uri is not None:
         return quote(uri, safe=":/")
     path = Path(video)
