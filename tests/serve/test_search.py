@@ -138,6 +138,16 @@ def test_a_second_model_ranks_as_it_does_for_a_command(site: Site, text: str) ->
     assert "rerank" not in plain
 
 
+def test_a_second_model_is_asked_once_for_all_pages(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FEW", "FIRST"):
+        monkeypatch.setattr(f"mova.serve.finder.{name}", 3)
+    client = other(site, second=Reranker(ColourEncoder(rate=8.0, variant="b"), top=3, weight=1.0))
+    first = client.get(f"{API}/search", params={"q": "red", "limit": 2}).json()
+    following = client.get(f"{API}/search", params={"q": "red", "limit": 2, "cursor": first["next"]}).json()
+    assert len(following["results"]) == 2
+    assert following["rerank"] == first["rerank"], "also its seconds"
+
+
 def test_a_second_model_that_cannot_be_asked_is_refused(site: Site) -> None:
     answer = site.client.post(f"{API}/search", json={"query": "red", "rerank": True})
     assert (answer.status_code, "mova serve --rerank" in answer.text) == (400, True)
@@ -157,8 +167,9 @@ def test_a_second_model_that_cannot_be_asked_is_refused(site: Site) -> None:
         (["--rerank-top", "3"], 2, "--rerank-top needs --rerank"),
         (["--rerank", "./nothing"], 1, "no such folder"),
         (["--rerank", "mova-worlds-tiny", "--rerank-frames", "2"], 2, "--rerank-frames"),
+        (["--rerank", "mova-worlds-tiny", "--rerank-seconds", "120"], 2, "choose fewer seconds"),
     ],
-    ids=["without a model", "no model", "of video LLMs"],
+    ids=["without a model", "no model", "of video LLMs", "longer than a request waits"],
 )
 def test_a_second_model_that_is_wrong_is_reported_before_the_service_begins(
     site: Site, call: Callable[..., tuple[int, str, str]], words: list[str], status: int, message: str

@@ -213,5 +213,7 @@ def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tup
 
 
 def _first_step(ask: Ask) -> int:
-    other = ask.second is not None or ask.like is not None or ask.trim != AS_FOUND or has_passages(ask.text)
-    return FIRST if other else FEW
+    """Return the number of moments to search for at first. A second model is asked once for all pages, if it can be."""
+    if ask.like is not None or ask.trim != AS_FOUND or has_passages(ask.text):
+        return FIRST
+    return FEW if ask.second is None else MOST + 1

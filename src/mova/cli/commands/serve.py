@@ -117,13 +117,18 @@ def _second(options: RerankOptions) -> Reranker | None:
     """Return the second stage with its model loaded, so that one that is not there is reported at once.
 
     Raises:
-        ModelError, UsageError: see `mova.search.second_stage.reranker.Reranker`.
+        ModelError, UsageError: see `mova.search.second_stage.reranker.Reranker`; or it would be asked for longer than a
+            request waits.
     """
-    from mova.serve.settings import SECOND_SECONDS
+    from mova.serve.settings import ANSWER_SECONDS, SECOND_SECONDS
 
     second = options.reranker()
     if second is None:
         return None
+    if second.seconds is not None and second.seconds >= ANSWER_SECONDS:
+        raise UsageError(
+            f"--rerank-seconds: a request of a service waits for {ANSWER_SECONDS:g} s; choose fewer seconds than that"
+        )
     if second.seconds is None:
         second = replace(second, seconds=SECOND_SECONDS)
     if second.weight != 0:
