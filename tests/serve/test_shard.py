@@ -214,6 +214,10 @@ def test_the_command_takes_an_address(
     code, out, err = call("list", "--index", served[0], "--json")
     assert code == 0, err
     assert out.count(f'"{served[0]}') >= 3
+    code, out, err = call("status", "--index", served[0], "--json")
+    assert code == 0, err
+    status = json.loads(out)
+    assert (status["videos"], status["missing"], status["bytes"]) == (3, [], None)
     code, _, err = call("index", places[0], "--index", served[0])
     assert code != 0
     assert "can only be searched" in err

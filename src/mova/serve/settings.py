@@ -54,7 +54,7 @@ class Settings:
         model: name of the model; None for the one that the index was made with.
         host, port: address to listen on.
         token: secret that every client must send; None for none, if only this machine can connect.
-        public_urls: addresses under which a reverse proxy offers the service.
+        public_urls: addresses by which clients name the service: of a reverse proxy, or of this machine by host name.
         folders: folders from which videos may be added to the index.
         state: folder for jobs, corrections, thumbnails and previews.
         cache_bytes: limit of the thumbnails and previews on disk.

@@ -67,7 +67,10 @@ def serve(
     ] = None,
     public_url: Annotated[
         list[str] | None,
-        typer.Option(help="Address of a reverse proxy in front of the service; needs a token; may be repeated."),
+        typer.Option(
+            help="Address by which clients name the service: of a reverse proxy in front of it, or of this machine by "
+            "its host name. Needs a token; may be repeated."
+        ),
     ] = None,
     offer: Offered = None,
     state: Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter
 from pydantic import Field
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from mova.errors import UsageError
 from mova.search.narrow.selection import Reader, restricted
@@ -83,7 +83,7 @@ async def frames(parts: Parts, request: FramesRequest) -> Response:
 
 
 @router.post("/nearest")
-async def nearest(parts: Parts, request: NearestRequest) -> dict[str, Any]:
+async def nearest(parts: Parts, request: NearestRequest) -> Response:
     """Return the contents of the frames nearest to a vector, and their cosines."""
 
     def find(_: HeldIndex) -> dict[str, Any]:
@@ -100,7 +100,8 @@ async def nearest(parts: Parts, request: NearestRequest) -> dict[str, Any]:
         contents, cosines = reader.nearest(query, min(request.limit, max(1, reader.count_frames())))
         return {"contents": contents, "cosines": cosines.tolist()}
 
-    return await parts.engine.run(find, needs="index")
+    found = await parts.engine.run(find, needs="index")
+    return JSONResponse(found, headers={"cache-control": "no-store"})  # as it is: it may have many numbers
 
 
 def _bytes(data: bytes) -> Response:
