@@ -111,6 +111,16 @@ def test_an_index_of_windows_finds_and_reranks(model: QwenEmbedding, film: Path,
     assert {m.score for m in again} == {m.score for m in moments}
 
 
+def test_windows_of_one_frame_are_single_frames(checkpoint: Path, film: Path) -> None:
+    single = QwenEmbedding.from_checkpoint(checkpoint, precision="fp32", device="cpu", window_frames=1)
+    video = single.encode_video(film)
+    frames = Frames.concatenate(list(stream(film, fps=1)))
+    torch.testing.assert_close(single.encode_frames(frames), video.frames, atol=1e-5, rtol=1e-4)
+    pictures = torch.from_numpy(single.encode(list(frames.pixels[:2])))
+    expected = torch.nn.functional.normalize(video.frames[:2], dim=1)
+    torch.testing.assert_close(pictures, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_half_precision_points_the_same_way(checkpoint: Path, model: QwenEmbedding) -> None:
     half = QwenEmbedding.from_checkpoint(checkpoint, precision="bf16", device="cpu")
     assert half.fingerprint() == model.fingerprint()

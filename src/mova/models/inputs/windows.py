@@ -47,15 +47,19 @@ class WindowReading(VideoReading, ABC):
             rate: frames per second.
         """
 
+    @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
-        """Raise: single frames have no vectors.
+        """Encode frames one by one if windows have one frame: (T, d), float32.
 
         Raises:
-            UsageError: always.
+            UsageError: windows have more frames.
         """
-        raise UsageError(
-            f"{self.name} encodes windows of {self.window.frames} frames, not single frames; use encode_video"
-        )
+        if not self.window.is_picture:
+            raise UsageError(
+                f"{self.name} encodes windows of {self.window.frames} frames, not single frames; use encode_video"
+            )
+        prepared = self.prepare_frames(frames)[:, None]
+        return torch.cat([self.encode_windows(part, self.frame_rate) for part in prepared.split(WINDOW_BATCH)])
 
     @torch.no_grad()
     def encode_parts(
