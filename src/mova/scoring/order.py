@@ -23,6 +23,8 @@ COUNTS = {"starts": (20, 29, 2), "ends": (0, 31, 183), "follows": (0, 620, 353)}
 (Krishna et al. 2017) with at least two sentences whose starts are in order."""
 TOTALS = (9764, 16703, 9764)
 """First, middle and last sentences of these captions."""
+STORY_NATS = 0.25
+"""Log-odds of temporal order of each opening in an excerpt, where positions say little: a story is told. It was set."""
 LEAST_COUNT = 0.5
 """Added to each count (Krichevsky and Trofimov 1981): what was never seen is not impossible."""
 OVERLAPS = re.compile(
@@ -55,7 +57,7 @@ def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None, 
         -4.5
         >>> story = ["Then he pours tea.", "Finally he drinks."]
         >>> round(order_prior(story), 1), round(order_prior(story, excerpt=True), 1)
-        (-5.2, 0.3)
+        (-5.2, 0.8)
     """
     positions = np.array([0, *[1] * (len(sentences) - 2), 2][: len(sentences)])
     kinds = np.array([_kind(sentence) for sentence in sentences], dtype=np.int64)
@@ -67,7 +69,7 @@ def order_prior(sentences: Sequence[str], shown: Sequence[float] | None = None, 
         counts[:, [0, 2]] += counts[:, [1]]
     rates = np.log(counts / counts.sum(axis=0))
     anywhere = np.logaddexp.reduce(rates[:, positions], axis=1) - np.log(len(positions))
-    gains = rates[kinds, positions] - anywhere[kinds]
+    gains = rates[kinds, positions] - anywhere[kinds] + (STORY_NATS * (kinds >= 0) if excerpt else 0.0)
     if shown is not None:
         present = np.asarray(shown, dtype=np.float64)
         gains = np.log1p(present * np.expm1(gains))
