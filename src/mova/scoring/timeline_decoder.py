@@ -28,6 +28,7 @@ from mova.scoring.expected_overlap import least_posteriors
 from mova.types import OrderChoice
 
 Words = Callable[[Sequence[int], Sequence[float]], float]
+"""Some sentences, and the probabilities that the video shows them -> log-odds of temporal order by their words."""
 Order = Literal["auto", "yes", "no"]
 """Whether the sentences are in temporal order: decided by the evidence, yes, or no."""
 ORDERS: tuple[Order, ...] = get_args(Order)
