@@ -325,7 +325,7 @@ def test_a_second_writer_without_a_lock_is_reported_and_repaired(films: Path, tm
     late = VideoRecord("/late.mp4", "e" * 32, 1, 1, record.duration, record.frames, record.mean)
     first.append([late.content], [frames])
     assert second.sweep() == 1
-    with pytest.raises(MovaError, match="one writer at a time"):
+    with pytest.raises(MovaError, match="wrote to this index at the same time, and the frames of 1 files"):
         first.commit([late])
     assert list(second.records()) == [str(films / "a.mp4")]
 

@@ -39,6 +39,7 @@ def held_by(folder: Path, holder: Holder) -> None:
 
 
 def test_of_several_writers_at_once_one_writes_and_the_others_are_told_who(tmp_path: Path) -> None:
+    held_by(tmp_path, Holder())  # making the table is a race of its own, see below
     start, told = threading.Barrier(4), threading.Semaphore(0)
     won, refused = list[int](), list[str]()
 
@@ -63,6 +64,34 @@ def test_of_several_writers_at_once_one_writes_and_the_others_are_told_who(tmp_p
     assert len(refused) == 3
     assert all(f"process {os.getpid()} on {platform.node()}" in message for message in refused)
     assert holder_of(tmp_path) == Holder()
+
+
+def test_a_table_that_is_made_late_costs_an_attempt_and_a_writer_that_lost_its_row_stops(tmp_path: Path) -> None:
+    class Late(Lease):
+        """Another process makes the table between this one's reading and its change."""
+
+        made = 0
+
+        def _read(self) -> Holder:
+            holder = super()._read()
+            if self.made < 1:
+                self.made += 1
+                held_by(tmp_path, Holder())
+            return holder
+
+        def _change(self, where: str, new: Holder) -> bool:
+            if self.made == 1:
+                self.made += 1
+                raise RuntimeError("lance error: Incompatible transaction: Update beside Overwrite at version 3")
+            return super()._change(where, new)
+
+    late = Late(connect(tmp_path), "s3://films")
+    late.take()
+    assert holder_of(tmp_path).process == os.getpid()
+    held_by(tmp_path, Holder())
+    with pytest.raises(LockedError, match="writes to this index now"):
+        late.require()
+    late.release()
 
 
 def test_a_writer_that_is_gone_from_this_machine_is_replaced_at_once(

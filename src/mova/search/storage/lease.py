@@ -41,6 +41,11 @@ SILENCE = 40.0
 TIDY_EVERY = 100
 """Changes of the row after which superseded versions of its table are removed."""
 KEEP_VERSIONS = timedelta(minutes=5)
+ATTEMPTS = 3
+"""Times that a row of nobody is tried: who makes the table late empties a row that was just taken, whose writer finds
+that before it changes anything."""
+CONFLICT = "Incompatible transaction"
+"""In the error of a change beside the making of the table."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +65,7 @@ class Holder(NamedTuple):
     process: int = 0
 
     def __str__(self) -> str:
-        return f"process {self.process} on {self.host}"
+        return f"process {self.process} on {self.host}" if self.token else "one that is not known"
 
     @property
     def has_ended(self) -> bool:
@@ -119,9 +124,14 @@ class Lease:
         holder = self._read()
         if not holder.has_ended:
             holder = self._after_silence(holder)
-        if not self._swap(holder, self._own):
-            raise self._refused(self._read())
-        self._beating.start()
+        for _ in range(ATTEMPTS):
+            if self._swap(holder, self._own):
+                self._beating.start()
+                return
+            holder = self._read()
+            if not holder.has_ended:
+                break
+        raise self._refused(holder)
 
     @guarded
     def require(self) -> None:
@@ -190,7 +200,12 @@ class Lease:
     def _swap(self, expected: Holder, new: Holder) -> bool:
         """Replace the row if it is still as it was read; return whether it was."""
         token = expected.token.replace("'", "''")
-        return self._change(f"token = '{token}' AND beat = {expected.beat}", new)
+        try:
+            return self._change(f"token = '{token}' AND beat = {expected.beat}", new)
+        except RuntimeError as error:
+            if CONFLICT not in str(error):
+                raise
+            return False
 
     def _change(self, where: str, new: Holder) -> bool:
         return bool(self._table.update(where=where, values=new._asdict()).rows_updated)
