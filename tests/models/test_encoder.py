@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,22 @@ def test_without_calibrated_weights_the_false_alarm_rate_decides_what_is_shown(
         assert row.posterior is not None
         assert row.posterior.max() <= row.shown + 1e-6
         assert bool(row.spans) == (row.shown >= 0.5) == (row.likely is None)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_caption_that_is_known_to_describe_the_video_has_a_place_for_every_sentence(
+    film: Path, monkeypatch: pytest.MonkeyPatch, calibrated: bool
+) -> None:
+    model = mova.load("mova-worlds-tiny")
+    text = "Two black discs shrink. Three big golden stars fly over the sea."
+    if not calibrated:
+        monkeypatch.setattr(model, "alignment", None)
+    usual, known = (model.align(film, text, all_shown=all_shown).sentences for all_shown in (False, True))
+    assert not all(row.spans for row in usual)
+    assert [row.shown for row in known] == [1.0, 1.0]
+    assert [row.false_alarm for row in known] == [row.false_alarm for row in usual]
+    for row, before in zip(known, usual, strict=True):
+        assert row.likely is None
+        assert row.spans
+        if calibrated:
+            assert row.spans == (before.spans or (replace(before.likely, posterior=row.spans[0].posterior),))

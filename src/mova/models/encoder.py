@@ -333,6 +333,7 @@ class DualEncoder(Comparing, Encoding, ABC):
         times: npt.ArrayLike | None = None,
         name: str | None = None,
         order: Order = "auto",
+        all_shown: bool = False,
     ) -> Timeline:
         """Map each sentence of a caption to the seconds of a video that it describes, and find seconds without any.
 
@@ -348,6 +349,7 @@ class DualEncoder(Comparing, Encoding, ABC):
             name: name of the video in the timeline; default: the path.
             order: whether the sentences are in temporal order: "yes", "no", or "auto" by the evidence (windows of
                 words are not).
+            all_shown: the caption is known to describe this video: every sentence gets its most probable place.
 
         Raises:
             UsageError: the caption has no words.
@@ -363,8 +365,10 @@ class DualEncoder(Comparing, Encoding, ABC):
         place = (vectors, seen.frames, seen.times, seen.duration, self.alignment)
         options: dict[str, Any] = {"background": background, "sentences": sentences, "order": order, "step": seen.step}
         rates = false_alarm_rates(self, self.relevance(vectors, seen.frames).amax(dim=1).tolist(), seen)
-        if rates is None or (self.alignment is not None and self.alignment.calibrated):
+        if all_shown or rates is None or (self.alignment is not None and self.alignment.calibrated):
             result = align_jointly(*place, **options)
+            if all_shown:
+                result = result.with_shown([1.0] * len(sentences), seen.times, seen.duration, seen.step)
         else:
             result = align_present(*place, shown=[*map(probability_shown, rates)], **options)
         return result.timeline(name, sentences, seen.times, seen.duration, seen.step, rates)

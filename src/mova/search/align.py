@@ -24,6 +24,7 @@ def align(
     index: Index | None = None,
     fps: float | None = None,
     order: Order = "auto",
+    all_shown: bool = False,
 ) -> Timeline:
     """Map each sentence of a caption to the seconds of a video it describes, and list the seconds none describes.
 
@@ -34,7 +35,7 @@ def align(
         index: reuse its frame vectors if it holds the file's present content at this rate. Otherwise this is logged and
             the file is decoded.
         fps: frames per second to sample (default: the rate of the index if it is reused, else the model's).
-        order: see `DualEncoder.align`.
+        order, all_shown: see `DualEncoder.align`.
 
     Raises:
         IndexMismatchError: the index was made with another model.
@@ -53,7 +54,7 @@ def align(
         index.check(model)
         stored = index.stored(video) if fps in (None, rate) else None
         if stored is not None:
-            return model.align(stored, caption, name=str(video), order=order)
+            return model.align(stored, caption, name=str(video), order=order, all_shown=all_shown)
         difference = "" if fps in (None, rate) else f" at {fps:g} per second (they are at {rate:g})"
         logger.info("the frames of %s are not in the index%s; decoding the video", video, difference)
-    return model.align(video, caption, fps=fps, order=order)
+    return model.align(video, caption, fps=fps, order=order, all_shown=all_shown)

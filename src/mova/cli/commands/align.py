@@ -75,6 +75,9 @@ def align(
         Literal["auto", "yes", "no"],
         typer.Option(help="Whether the sentences are in temporal order: auto (by the evidence), yes or no."),
     ] = "auto",
+    all_shown: Annotated[
+        bool, typer.Option("--all-shown", help="The caption describes this video: give every sentence a place.")
+    ] = False,
     files: TimelineFiles,
     no_curves: Annotated[
         bool, typer.Option("--no-curves", help="Leave relevance and posterior per frame out of --json.")
@@ -104,7 +107,7 @@ def align(
 
     store, encoder = _load(index, model)
     with encoder.isolated(TIME_LIMIT if time_limit is None else time_limit):
-        run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order)
+        run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order, all_shown=all_shown)
         if several is not None:
             _align_several(several, run, json, not no_curves, files.predictions)
             return
