@@ -1,6 +1,6 @@
 """Checkpoints of sentence-transformers: recognize one, and load it without running code or pickles.
 
-`modules.json` names the class of each module. The library imports whatever class of its own is named there, and reads
+`modules.json` names the class of each module. The library imports any class of its own that is named there, and reads
 pickles (by PyTorch's restricted unpickler) where a module has no safetensors. A module's settings may also hold
 arguments of transformers, some of which fetch code. Here lists of classes, arguments and file names decide first.
 """
@@ -183,6 +183,7 @@ def _missing_weights() -> Iterator[list[str]]:
     missing: list[str] = []
 
     def collect(record: logging.LogRecord) -> bool:
+        """Note the names of missing weights, and drop the message."""
         lines = record.getMessage().splitlines()
         missing.extend(line.split("|")[0].strip() for line in lines if "MISSING" in line and "|" in line)
         return False

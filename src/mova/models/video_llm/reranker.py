@@ -148,7 +148,7 @@ def _text(text: str) -> dict[str, str]:
 
 
 def load_answering(name_or_path: str | Path, **options: Any) -> EntailmentModel:
-    """Load whatever answers Yes or No: a video or image LLM, or a reranker; options as for `VideoLLM`.
+    """Load a model that answers Yes or No: a video or image LLM, or a reranker; options as for `VideoLLM`.
 
     Raises:
         ModelError, UsageError: see `VideoLLM.from_pretrained`.

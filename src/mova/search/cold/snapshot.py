@@ -35,7 +35,7 @@ from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
 from mova.search.cold.state import model_state, read_signed, same_model, tables_state
 from mova.search.cold.table_rows import TableRows
-from mova.search.storage.damage import IndexDamagedError, guarded
+from mova.search.storage.damage import FixedState, IndexDamagedError, guarded
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord, impossible, unit_length
 from mova.types import Span
 from mova.utils.hashing import content_hash
@@ -76,7 +76,7 @@ class Remote(Protocol):
         """Return what changes with every write to the tables."""
 
 
-class Snapshot:
+class Snapshot(FixedState):
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
     exists = mapped = True
@@ -153,22 +153,6 @@ class Snapshot:
     def count_frames(self) -> int:
         """Return the number of stored frames."""
         return self._live_count
-
-    def require_complete(self, rows: int) -> None:
-        """Raise: no other process changes a snapshot.
-
-        Raises:
-            IndexDamagedError: always.
-        """
-        raise IndexDamagedError(self.uri, f"stored frames are missing, only {rows} are left")
-
-    def require_removed(self, record: VideoRecord) -> None:
-        """Raise, likewise.
-
-        Raises:
-            IndexDamagedError: always.
-        """
-        raise IndexDamagedError(self.uri, f"the stored frames of {record.path} are not complete")
 
     @guarded
     def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from mova.errors import MovaError
 from mova.search.cold.state import copy_folder
 from mova.search.shards.wire import FORMAT, MOST_CONTENTS, ROOT, STATE, contents_of, unpacked_frames, unpacked_records
-from mova.search.storage.damage import IndexDamagedError
+from mova.search.storage.damage import FixedState
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.utils.batching import batches
 from mova.utils.files import named_by_machine
@@ -37,7 +37,7 @@ TOKEN_VARIABLE = "MOVA_TOKEN"
 SECONDS = 130.0
 """Time to wait for an answer: a service says after 120 seconds that it is busy."""
 MOST_BYTES = 2 << 30
-"""Largest answer that is read. The records of a million videos have about so many."""
+"""Largest answer that is read, about that of the records of a million videos."""
 REFUSAL_BYTES = 1 << 16
 """Bytes of a refusal that are read."""
 FRESH = 1.0
@@ -48,7 +48,7 @@ KEPT_FRAMES = 1 << 17
 """Frames that stay in memory; the oldest are dropped."""
 
 
-class ServiceReader:
+class ServiceReader(FixedState):
     """The present state of the index of a service; see `mova.search.narrow.selection.Reader` for its methods."""
 
     exists, mapped = True, False
@@ -110,22 +110,6 @@ class ServiceReader:
     def count_frames(self) -> int:
         """Return the number of stored frames."""
         return sum({record.content: record.frames for record in self._records.values()}.values())
-
-    def require_complete(self, rows: int) -> None:
-        """Raise: a state does not change.
-
-        Raises:
-            IndexDamagedError: always.
-        """
-        raise IndexDamagedError(self.uri, f"stored frames are missing, only {rows} are left")
-
-    def require_removed(self, record: VideoRecord) -> None:
-        """Raise, likewise.
-
-        Raises:
-            IndexDamagedError: always.
-        """
-        raise IndexDamagedError(self.uri, f"the stored frames of {record.path} are not complete")
 
     def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
         """Return the stored frames of contents, by content; contents that are not stored are left out.

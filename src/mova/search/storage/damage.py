@@ -39,6 +39,33 @@ class IndexDamagedError(IndexMismatchError):
         return (type(self), (self.uri, self.cause))
 
 
+class _HasPath(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+class FixedState:
+    """A reader of one state of an index, which nobody changes: what is missing there is damage."""
+
+    uri: str
+
+    def require_complete(self, rows: int) -> None:
+        """Raise: the records name more frames than the state has.
+
+        Raises:
+            IndexDamagedError: always.
+        """
+        raise IndexDamagedError(self.uri, f"stored frames are missing, only {rows} are left")
+
+    def require_removed(self, record: _HasPath) -> None:
+        """Raise: the record is still there.
+
+        Raises:
+            IndexDamagedError: always.
+        """
+        raise IndexDamagedError(self.uri, f"the stored frames of {record.path} are not complete")
+
+
 class _HasUri(Protocol):
     uri: str
 

@@ -61,6 +61,7 @@ async def records(parts: Parts, request: StateRequest) -> Response:
     """Return the records of all videos."""
 
     def pack(_: HeldIndex) -> bytes:
+        """Read the records of the requested state."""
         reader: Reader = parts.states.reader(request.state)
         return packed_records(reader.records(), reader.meta.dim)
 
@@ -72,6 +73,7 @@ async def frames(parts: Parts, request: FramesRequest) -> Response:
     """Return the frames of videos."""
 
     def pack(_: HeldIndex) -> bytes:
+        """Read the frames of the requested state."""
         reader: Reader = parts.states.reader(request.state)
         records = {record.content: record for record in reader.records().values()}
         sizes = [reader.meta.frames_of(records[name]) for name in set(request.contents) & records.keys()]
@@ -87,6 +89,7 @@ async def nearest(parts: Parts, request: NearestRequest) -> Response:
     """Return the contents of the frames nearest to a vector, and their cosines."""
 
     def find(_: HeldIndex) -> dict[str, Any]:
+        """Compare the vector with the frames of the requested state."""
         reader = parts.states.reader(request.state)
         if len(request.query) != reader.meta.dim:
             raise UsageError(f"the vector has {len(request.query)} numbers, and those of the index {reader.meta.dim}")
