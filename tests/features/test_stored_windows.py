@@ -20,6 +20,7 @@ from mova.features.extract import write_features
 from mova.features.stored import StoredEmbeddings, feature_key
 from mova.models.embeddings import VideoEmbedding
 from mova.models.gexia.model import Gexia
+from mova.models.mova.build import MovaBuild
 from mova.models.mova.model import Mova
 from mova.models.qwen_embedding.model import QwenEmbedding
 from mova.models.x_clip.model import XClip
@@ -30,9 +31,11 @@ from mova.video.reader import FrameRule
 from tests.support.fakes import ColourEncoder
 from tests.support.small_recipes import TRAINING
 from tests.support.tiny_models import build_video_prism
+from tests.support.tiny_sentence_models import build_language_model
 from tests.support.tiny_videollms import build
 
 RATE = 2.0
+TEXTS = ["A dog runs.", "Two white squares move left, and a star appears."]
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,61 @@ def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build("qwen3_vl", tmp_path_factory.mktemp("qwen") / "tiny-embedding")
     (folder / "modules.json").write_text("[]", encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize("family", ["qwen", "sentence"])
+def test_heads_are_trained_around_models_whose_weights_stay(
+    family: str, tiny_qwen: Path, worlds_manifest: Path, tmp_path: Path
+) -> None:
+    """With dimensions masked by token states of prompts, and units of captions masked by vectors of windows."""
+    if family == "sentence":
+        pytest.importorskip("sentence_transformers")
+        checkpoint = build_language_model("qwen2_5_vl", tmp_path / "tiny")
+        chosen: dict[str, Any] = {"preset": "subsets", "hard": False}
+    else:
+        checkpoint, chosen = tiny_qwen, {"preset": "repaired"}
+    start: Any = mova.load(str(checkpoint), precision="fp32", device="cpu")
+    store, rule = tmp_path / "store", FrameRule(fps=1.0)
+    write_features(store, start, worlds_manifest, rule, splits=["train"], dtype="float32")
+    data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": 1.0, "frames": 4, "split": "train"}
+    recipe = Recipe(
+        "small",
+        model={"kind": "mova", "source": str(checkpoint), **chosen},
+        data=data | {"features": str(store)},
+        objective={"kind": "mova"},
+        training=TRAINING,
+    )
+    trained: Any = train(recipe, tmp_path / "run")
+    model: Any = mova.load(str(tmp_path / "run"), precision="fp32", device="cpu")
+    assert isinstance(model, Mova)
+    untrained = MovaBuild(str(checkpoint), **chosen).build()
+    around = {name for name, _ in model.named_parameters() if not name.startswith("backbone.")}
+    first, last, read = (dict(one.named_parameters()) for one in (untrained, trained, model))
+    assert around
+    assert any(not torch.equal(first[name], last[name]) for name in around)
+    assert all(torch.equal(read[name], last[name]) for name in around)
+    assert model.window == start.window
+    assert model.fingerprint() == start.fingerprint(), "no weight of the encoder was trained: one index serves both"
+    row = read_manifest(worlds_manifest)[0]
+    film, caption = worlds_manifest.parent / row.video, row.captions[0].text
+    video, texts = model.encode_video(film), model.encode_text(TEXTS)
+    torch.testing.assert_close(video.frames, start.encode_video(film).frames)
+    torch.testing.assert_close(texts.pooled, start.encode_text(TEXTS).pooled)
+    torch.testing.assert_close(StoredEmbeddings(store, model, 1.0)(row).frames, video.frames)
+    scores = model.modular_similarity([video], TEXTS)
+    assert scores.shape == (1, len(TEXTS))
+    assert not torch.equal(scores, untrained.modular_similarity([video], TEXTS))
+    assert model.align(film, caption).to_json() == start.align(film, caption).to_json(), "masks act on pairs"
+    index = mova.Index(tmp_path / "index", start)
+    assert len(index.add(film).indexed) == 1
+    (first_moment,) = mova.Index(tmp_path / "index", model).search(TEXTS[0], k=1, rescore="masks")
+    assert first_moment.video == str(film)
+    with pytest.raises(UsageError, match="mova does not train its weights"):
+        train(replace(recipe, data=data), tmp_path / "pixels")
+    kind = "qwen-vl-embedding" if family == "qwen" else "sentence-transformers"
+    alone = replace(recipe, model={"kind": kind, "source": str(checkpoint)}, objective={"kind": "late_interaction"})
+    with pytest.raises(UsageError, match="has no weights to train; all are frozen"):
+        train(alone, tmp_path / "alone")
 
 
 def test_the_commands_read_the_store_as_they_read_the_files(

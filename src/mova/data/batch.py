@@ -126,7 +126,7 @@ class PairVectors(TensorRecord):
     tokens: Tensor | None = None
     """(V, L, d); None if the model returns none."""
     token_mask: Tensor | None = None
-    """bool (V, L)."""
+    """bool (V, L): of the batch, or of the model if its states are not of these tokens."""
     units: Tensor | None = None
     """(V, K, d), zeros where padded; None if the objective reads no units."""
     unit_mask: Tensor | None = None
@@ -216,17 +216,16 @@ class InputAdapter(ABC):
             group=batch.group,
             scale=outputs["scale"].reshape(()),
             tokens=outputs["tokens"],
-            token_mask=batch.token_mask,
+            token_mask=outputs.get("token_mask", batch.token_mask),
             units=units,
             unit_mask=unit_mask,
         )
 
 
-class StoredVectorInputs(InputAdapter):
-    """For stored frame vectors: texts as another adapter reads them, and no pixels."""
+class StoredInputs(InputAdapter):
+    """For stored vectors of frames or windows: no pixels. A subclass tokenizes texts."""
 
-    def __init__(self, inner: InputAdapter) -> None:
-        self.inner, self.image_argument, self.cuts_padding = inner, inner.image_argument, inner.cuts_padding
+    image_argument = "pixels"
 
     def resize(self, pixels: Pixels) -> Pixels:
         """Raise: stored vectors have no pixels to resize.
@@ -236,13 +235,20 @@ class StoredVectorInputs(InputAdapter):
         """
         raise UsageError("stored frame vectors are read, not pixels")
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokenize as the other adapter does."""
-        return self.inner.tokenize(texts)
-
     def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
         """Return `frames`, float32 (n, d), of vectors (V, T, d), and None for pixels."""
         return {self.image_argument: None, "frames": frames[mask].float()}
+
+
+class StoredVectorInputs(StoredInputs):
+    """For stored frame vectors: texts as another adapter reads them."""
+
+    def __init__(self, inner: InputAdapter) -> None:
+        self.inner, self.image_argument, self.cuts_padding = inner, inner.image_argument, inner.cuts_padding
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokenize as the other adapter does."""
+        return self.inner.tokenize(texts)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ import torch
 from mova.data.negatives.interchange import Counterfactual, Interchangeable
 from mova.models.encoder import DualEncoder
 
+START_SCALE = 1 / 0.07
+"""Factor on cosines in training around checkpoints that publish none: the one that CLIP starts from (Radford et al.
+2021). It is not learned."""
+
 
 class Backbone(DualEncoder):
     """A dual encoder that other models wrap and save in their own folder.
@@ -20,7 +24,13 @@ class Backbone(DualEncoder):
     Attributes:
         interchangeable: the model's own vocabulary, as phrases that exclude each other; None: everyday English.
         renumber: sentence -> the same with other numbers of its subject, in the model's own vocabulary; None: none.
+        has_token_states: whether texts have a state per token, not their own vector alone.
+        keeps_files: whether a wrapper keeps the files of its checkpoint beside its own weights, and so leaves its
+            weights as they are.
     """
+
+    has_token_states: bool = True
+    keeps_files: bool = False
 
     interchangeable: Interchangeable | None = None
     renumber: Callable[[str], Iterable[Counterfactual]] | None = None

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Self
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mova.errors import ModelError, UsageError
+from mova.models.backbone import Backbone
 from mova.models.checkpoint import load_complete, quiet_transformers, read_scoring_form, write_calibration
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of, family_of_type
@@ -60,6 +64,8 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self.alignment = self.backbone.alignment
         read_scoring_form(self)
         self._frozen: list[nn.Module] = []
+        if self.backbone.keeps_files:
+            self._keys_to_ignore_on_save = [f"backbone.{name}" for name in self.backbone.state_dict()]
 
     def encode_parts(
         self,
@@ -104,14 +110,27 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
             ModelError: the folder holds another family, is incomplete or damaged.
         """
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
-        model_type = read_json(folder / "config.json").get("model_type")
+        settings = read_json(folder / "config.json")
+        model_type = settings.get("model_type")
         if model_type != cls.config_class.model_type:
             raise ModelError(f"{folder}: contains a {model_type}, not a {cls.family}; load it with mova.load")
         kwargs.setdefault("dtype", torch.float32)
-        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
+        inner = settings.get("backbone") or {}
+        family = family_of_type(inner.get("model_type"))
+        load: Callable[..., Any] = partial(super().from_pretrained, folder, *args, **kwargs)
+        if family is not None and family.load_kept is not None:
+            load = partial(cls._load_around, folder, resolve_name(family.load_kept)(folder, inner))
+        model = load_complete(load, str(folder))
         model.backbone.load_tokenizer_from(folder)
         model.name = model.backbone.name = str(folder)
         return model.prepare(precision, device)
+
+    @classmethod
+    def _load_around(cls, folder: Path, backbone: Any, output_loading_info: bool) -> tuple[Self, dict[str, list[str]]]:
+        """Load all that is around a backbone whose files the folder keeps; see `load_complete`."""
+        model = cls(cls.config_class.from_pretrained(folder), backbone)
+        report = model.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME), strict=False)
+        return model, {"missing_keys": [name for name in report.missing_keys if not name.startswith("backbone.")]}
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Save weights (safetensors), configuration (including the backbone's), tokenizer and model card."""
@@ -184,6 +203,8 @@ def require_backbone(backbone: Any, what: str, *, windows: bool = True) -> None:
             f"{backbone.name}: encodes windows of {backbone.window.frames} frames; {what} around encoders of single "
             "frames, such as CLIP"
         )
+    if not windows and isinstance(backbone, Backbone) and not hasattr(backbone, "dense_images"):
+        raise UsageError(f"{backbone.name}: has no vectors of patches; {what} around two-tower models, such as CLIP")
     family = family_of(backbone)
     if family is None or not family.is_backbone:
         raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; {what} around {known_backbones()}")

@@ -42,6 +42,7 @@ class ModelFamily:
         foreign_type: `model_type` of checkpoints of transformers that this family loads, in place of `recognizes`.
         foreign_file: a file that checkpoints of this family have, and those of no family with a `foreign_type`.
         load_foreign: (name or folder, precision=, device=) -> model, for such a checkpoint.
+        load_kept: (folder, settings) -> model inside a model whose folder keeps its files (`Backbone.keeps_files`).
         input_adapter: (model, stored) -> `InputAdapter`; None for that of the model's backbone.
         open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
         configure: (name or folder, **settings) -> model that is saved with other settings than its checkpoint has, in
@@ -61,6 +62,7 @@ class ModelFamily:
     foreign_type: str | None = None
     foreign_file: str | None = None
     load_foreign: str | None = None
+    load_kept: str | None = None
     input_adapter: str | None = None
     open_tower: str | None = None
     attach: str | None = None

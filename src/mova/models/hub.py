@@ -30,6 +30,8 @@ MODULES = "modules.json"
 """Names the modules of a model of sentence-transformers; their folders may hold its configuration and weights."""
 MODULE_FILES = "[0-9]*_*/*"
 """Files of those modules."""
+KEPT = "backbone"
+"""Folder with all files of a checkpoint, inside that of a model around it."""
 REACH_SECONDS = 10.0
 """Timeout of the first request; after it the Hub counts as unreachable."""
 NETWORK_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, LocalEntryNotFoundError)
@@ -192,7 +194,11 @@ def _is_needed(file: str, patterns: tuple[str, ...], *, inside: bool) -> bool:
 
     >>> [_is_needed(file, SMALL_FILES, inside=True) for file in ("config.json", "1_Pooling/config.json", "onnx/a.json")]
     [True, True, False]
+    >>> _is_needed("backbone/1_Pooling/config.json", SMALL_FILES, inside=False)
+    True
     """
+    if file.startswith(f"{KEPT}/"):
+        return _is_needed(file.removeprefix(f"{KEPT}/"), patterns, inside=True)
     if "/" in file and not (inside and fnmatch(file, MODULE_FILES) and file.count("/") == 1):
         return False
     return any(fnmatch(Path(file).name, pattern) for pattern in patterns)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -127,21 +128,34 @@ def model_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def hash_weights(weights: Mapping[str, Tensor]) -> str:
-    """Return a hash of named tensors, the same on every device."""
-    return hashlib.sha256(b"".join(hash_tensors(weights).values())).hexdigest()
+def hash_weights(weights: Mapping[str, Tensor], *, widened: bool = False) -> str:
+    """Return a hash of named tensors, the same on every device.
+
+    Args:
+        weights: tensors by name.
+        widened: hash half precision as the same values in single precision, so that a copy in that has the same hash.
+
+    >>> half = {"a": torch.ones(2, dtype=torch.bfloat16)}
+    >>> hash_weights(half, widened=True) == hash_weights({"a": half["a"].float()})
+    True
+    """
+    return hashlib.sha256(b"".join(hash_tensors(weights, widened=widened).values())).hexdigest()
 
 
-def hash_tensors(weights: Mapping[str, Tensor]) -> dict[str, bytes]:
-    """Return a hash of each tensor, in order of name; threads hash them in parallel."""
+def hash_tensors(weights: Mapping[str, Tensor], *, widened: bool = False) -> dict[str, bytes]:
+    """Return a hash of each tensor, in order of name; threads hash them in parallel. See `hash_weights`."""
     named = sorted(weights.items())
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return dict(zip((name for name, _ in named), pool.map(_hash_tensor, named), strict=True))
+        return dict(
+            zip((name for name, _ in named), pool.map(partial(_hash_tensor, widened=widened), named), strict=True)
+        )
 
 
-def _hash_tensor(item: tuple[str, Tensor]) -> bytes:
+def _hash_tensor(item: tuple[str, Tensor], *, widened: bool) -> bytes:
     """Return a hash of the name, type, shape and bytes of a tensor."""
     name, value = item
+    if widened and value.dtype in (torch.bfloat16, torch.float16):
+        value = value.float()
     digest = hashlib.sha256(f"{name} {value.dtype} {tuple(value.shape)}".encode())
     flat = value.detach().cpu().contiguous().view(-1)
     digest.update(flat.view(torch.uint8).numpy().data)

@@ -80,6 +80,19 @@ def open_tower(model: Any) -> TowerAccess:
     )
 
 
+def require_stored(model: DualEncoder, stored: bool) -> None:
+    """Raise if pixels are read to train around a model whose weights all stay as they are.
+
+    Raises:
+        UsageError: they are.
+    """
+    if not stored:
+        raise UsageError(
+            f"{model.name}: mova does not train its weights; store its vectors with `mova data features`, and train "
+            "MoVA's heads around it with --model.kind mova and --data.features"
+        )
+
+
 def refuse_windows(model: DualEncoder) -> NoReturn:
     """Raise: maps explain the vectors of single frames.
 

@@ -19,10 +19,14 @@ from transformers.video_utils import VideoMetadata
 
 import mova
 from mova.errors import ModelError, MovaError, UsageError
+from mova.models.families import input_adapter
+from mova.models.gexia.model import Gexia
 from mova.models.mova.build import MovaBuild
 from mova.models.registry import load_any
 from mova.models.sentence_transformer.checkpoints import describe
 from mova.models.sentence_transformer.model import SentenceEncoder, SentenceWindowEncoder
+from mova.models.tower_access import open_tower
+from mova.models.two_tower.build import TwoTowerBuild
 from mova.models.two_tower.model import TwoTower
 from mova.models.video_llm.processor import load_processor
 from mova.scoring.windows.rule import WindowRule
@@ -274,7 +278,20 @@ def test_what_it_cannot_do_is_refused(pictures: Path) -> None:
     with pytest.raises(UsageError, match="is a dual encoder; max_frames is for video LLMs only"):
         load_any(pictures, max_frames=2)
     with pytest.raises(ModelError, match="which mova does not train"):
-        MovaBuild(str(pictures)).build()
+        TwoTowerBuild(str(pictures)).build()
+    for settings, message in (
+        ({"text_length": 99}, "is a sentence-transformers model, which has no text length to set"),
+        ({"units": "learned"}, "has no states of tokens to split texts by"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            MovaBuild(str(pictures), **settings).build()
+    model = SentenceEncoder.from_checkpoint(pictures, precision="fp32", device="cpu")
+    with pytest.raises(UsageError, match="mova does not train its weights; store its vectors with"):
+        input_adapter(model)
+    with pytest.raises(UsageError, match="use the method subsets"):
+        open_tower(model)
+    with pytest.raises(UsageError, match="has no vectors of patches; GEXIA goes around two-tower models"):
+        Gexia.from_backbone(model)
 
 
 def test_half_an_installation_is_told(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ says so.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -16,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from mova.errors import UsageError
 from mova.models.families import foreign_family
 from mova.models.family import explicit_settings
 from mova.models.hub import find_checkpoint
@@ -89,17 +91,21 @@ class MovaBuild:
 
 
 def _foreign_backbone(source: str, text_length: int | None) -> Any:
-    """Read a checkpoint that mova did not save: of pictures, or of windows if masks go around its family.
+    """Read a checkpoint that mova did not save: of pictures, or of any other family that masks go around.
 
     Raises:
-        ModelError, UsageError: see `CheckpointEncoder.from_checkpoint` and `TwoTowerBuild.build`.
+        ModelError: see `CheckpointEncoder.from_checkpoint` and `TwoTowerBuild.build`.
+        UsageError: a text length that the family does not have.
     """
     family = foreign_family(find_checkpoint(source))
-    if not family.is_backbone or family.foreign_type is None:
+    if not family.is_backbone or (family.foreign_type is None and family.foreign_file is None):
         return TwoTowerBuild(source, text_length).build()
     assert family.load_foreign is not None
     load = resolve_name(family.load_foreign)
-    backbone = load(source, precision="fp32", device="cpu", text_length=text_length)
+    options = {} if text_length is None else {"text_length": text_length}
+    if options and "text_length" not in inspect.signature(load).parameters:
+        raise UsageError(f"{source}: is a {family.title}, which has no text length to set; omit model.text_length")
+    backbone = load(source, precision="fp32", device="cpu", **options)
     backbone.freeze_bias()
     return backbone
 

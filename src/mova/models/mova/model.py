@@ -91,6 +91,8 @@ class Mova(BackboneWrapper):
         if config.temporal_blocks:
             check_heads(width, heads)
             self.sequence = FrameTransformer(width, config.temporal_blocks, heads, config.positions)
+        if config.units == "learned" and not self.backbone.has_token_states:
+            raise UsageError(f"{self.backbone.name}: has no states of tokens to split texts by; use model.units rule")
         self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
         self._complete(has_weights)
 
@@ -99,7 +101,7 @@ class Mova(BackboneWrapper):
         """Put masks around a backbone, which is not copied.
 
         Args:
-            backbone: a `TwoTower`, `WorldsTiny`, `XClip` or `VideoPrism`, as `mova.load` returns them.
+            backbone: any backbone that `mova.load` returns: all encoders but `mova-natural` and fitted ones.
             preset: "paper", "repaired", "subsets" or "control", see `PRESETS`.
             settings: settings of `MovaConfig`; they override those of the preset.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from transformers.initialization import no_init_weights
 from transformers.video_utils import VideoMetadata
 
 from mova.errors import ModelError, UsageError
-from mova.models.backbone import Backbone
+from mova.models.backbone import START_SCALE, Backbone
 from mova.models.background_captions import background_sentences
 from mova.models.checkpoint import load_complete, quiet_transformers, read_calibration, write_calibration
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
@@ -36,15 +35,13 @@ from mova.models.inputs.windows import WindowReading
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.qwen_embedding.checkpoints import KIND, is_embedding, is_reranker
 from mova.models.qwen_embedding.config import QwenEmbeddingConfig
+from mova.models.qwen_embedding.prompts import MOST_TOKENS, Prompts
 from mova.models.two_tower.fingerprint import PROBE
-from mova.models.two_tower.text_processor import TextRule
 from mova.models.video_llm.frames import time_settings
 from mova.models.video_llm.processor import load_processor
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
 
-MOST_TOKENS = 8192
-"""Longest prompt of the published code."""
 TEXT_BATCH = 32
 FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json", "chat_template.jinja")
 """Settings of the processor, beside its tokenizer."""
@@ -87,7 +84,6 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
         self.frame_rate = config.frame_rate
         stride = config.window_stride or max(1, config.window_frames // 2)
         self.window = WindowRule(config.window_frames, stride)
-        self.text_rule = TextRule(MOST_TOKENS)
         self.background = background_sentences()
         read_calibration(self)
         self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
@@ -228,7 +224,7 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
 
     def _window(self, frames: Frames) -> Tensor:
         """Return the vector (1, d) of one window. Its times count from its first frame."""
-        prompt = self._prompt({"type": "video"}, self.config.video_instruction)
+        prompt = self.prompts.write({"type": "video"}, self.config.video_instruction)
         made = self.processor(
             text=[prompt],
             videos=[frames.pixels],
@@ -238,10 +234,14 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
         inputs = {key: torch.as_tensor(value) for key, value in made.items()}
         return self._run(inputs)[:, -1, : self.embedding_dim].float()
 
+    @property
+    def prompts(self) -> Prompts:
+        """Makes the prompts of texts and videos."""
+        return Prompts(self.processor, self.config.instruction)
+
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts that fit into a prompt."""
-        around = len(self._ids([""])[0])
-        return TextRule(MOST_TOKENS - around).parts(self.tokenizer, text)
+        return self.prompts.parts(text)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -253,40 +253,54 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
         Raises:
             UsageError: no text at all.
         """
-        batch = as_texts(texts)
-        rows = self._ids(batch)
-        dropped = [0] * len(batch)
-        for i, row in enumerate(rows):
-            if len(row) > MOST_TOKENS:
-                dropped[i] = len(row) - MOST_TOKENS
-                tail = len(self._ids([""])[0]) // 2
-                rows[i] = [*row[: MOST_TOKENS - tail], *row[len(row) - tail :]]
+        batch, prompts = as_texts(texts), self.prompts
+        rows, dropped = prompts.read(batch)
         tokens = torch.zeros(len(batch), max(map(len, rows)), self.embedding_dim, device=self.device)
         mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=self.device)
+        pooled = torch.zeros(len(batch), self.embedding_dim, device=self.device)
         order = sorted(range(len(batch)), key=lambda i: len(rows[i]))
         for start in range(0, len(order), TEXT_BATCH):
             chosen = order[start : start + TEXT_BATCH]
-            ids, real = self.text_rule.pad([rows[i] for i in chosen], self.tokenizer.pad_token_id or 0, "right")
-            states = self._run({"input_ids": ids, "attention_mask": real.long()})
-            tokens[chosen, : ids.shape[1]] = states[..., : self.embedding_dim].float()
+            ids, real = prompts.pad([rows[i] for i in chosen])
+            pooled[chosen], tokens[chosen, : ids.shape[1]] = self.text_features(ids, real)
             mask[chosen, : ids.shape[1]] = real.to(self.device)
-        ends = mask.sum(dim=1) - 1
-        pooled = tokens[torch.arange(len(batch), device=tokens.device), ends]
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of the prompt of each text."""
-        prompts = [self._prompt({"type": "text", "text": text}, self.config.instruction) for text in texts]
-        rows: list[list[int]] = self.tokenizer(prompts, padding=False, truncation=False, verbose=False)["input_ids"]
-        return rows
+    def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pooled vectors (N, d) and the states of all tokens (N, L, d) of prompts padded on the right."""
+        states = self._run({"input_ids": input_ids, "attention_mask": mask.long()})[..., : self.embedding_dim].float()
+        ends = mask.sum(dim=1).to(states.device) - 1
+        return states[torch.arange(len(states), device=states.device), ends], states
 
-    def _prompt(self, content: Mapping[str, str], instruction: str) -> str:
-        """Return the conversation about one text or video, up to where an answer begins."""
-        messages = [
-            {"role": "system", "content": [{"type": "text", "text": punctuated(instruction)}]},
-            {"role": "user", "content": [content]},
-        ]
-        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    @torch.no_grad()
+    def forward(
+        self,
+        pixels: None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+        *,
+        frames: Tensor,
+    ) -> dict[str, Any]:
+        """Encode a batch of texts beside stored vectors of windows, `frames` (T, d), as two-tower models do.
+
+        All weights make the vectors of windows, too, so none is trained: `scale` is `START_SCALE`.
+        """
+        texts, tokens = self.text_features(input_ids, attention_mask.bool())
+        scale = torch.tensor(START_SCALE, device=self.device)
+        outputs = {"frames": frames, "texts": texts, "tokens": tokens, "scale": scale, "bias": None}
+        if unit_ids is not None and unit_mask is not None:
+            outputs["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
+        return outputs
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: no weight is trained."""
+        return super().train(False)
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """Return all weights: texts pass those that windows pass."""
+        return list(self.backbone.parameters())
 
     def _run(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the last states of prompts (N, L, full width)."""
@@ -311,23 +325,11 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
     def _hashed(self) -> tuple[str, VideoFingerprint]:
         version = self.weights_version()
         if self._hashes is None or self._hashes[0] != version:
-            weights = hash_weights(self.backbone.state_dict())
-            tokens = self._ids([PROBE])
+            weights = hash_weights(self.backbone.state_dict(), widened=True)
+            tokens = self.prompts.ids([PROBE])
             frames = self.processor.video_processor
             video = f"{self.config.video_instruction} {self.embedding_dim} {frames.image} {frames.patches}"
             whole = hashlib.sha256(f"{weights} {video} {self.config.instruction} {tokens}".encode()).hexdigest()
             image = hashlib.sha256(video.encode()).hexdigest()
             self._hashes = (version, (whole[:32], VideoFingerprint(weights[:32], image[:32])))
         return self._hashes[1]
-
-
-def punctuated(instruction: str) -> str:
-    """Return an instruction that ends with a punctuation mark, as the published code has it.
-
-    >>> punctuated("Find the video"), punctuated(" Find it! ")
-    ('Find the video.', 'Find it!')
-    """
-    stripped = instruction.strip()
-    if stripped and not unicodedata.category(stripped[-1]).startswith("P"):
-        return stripped + "."
-    return stripped

@@ -20,14 +20,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mova.errors import ModelError, UsageError
+from mova.models.backbone import START_SCALE, Backbone
 from mova.models.background_captions import background_sentences
+from mova.models.checkpoint import read_calibration
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
-from mova.models.encoder import DualEncoder
-from mova.models.hub import find_checkpoint
+from mova.models.hub import KEPT, find_checkpoint
 from mova.models.inputs.texts import as_texts
 from mova.models.inputs.windows import WindowReading
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.sentence_transformer.checkpoints import copy_with, describe, load_modules, own_settings
+from mova.models.sentence_transformer.config import SentenceConfig
 from mova.models.two_tower.text_processor import TextRule, report_dropped
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
@@ -40,7 +42,7 @@ LONGEST = 1_000_000
 """Tokenizers without a limit state more tokens than this."""
 
 
-class SentenceEncoder(nn.Module, DualEncoder):
+class SentenceEncoder(nn.Module, Backbone):
     """A model of sentence-transformers with the interface of `DualEncoder`, over single frames.
 
     `from_checkpoint` returns a `SentenceWindowEncoder` for a model that takes videos.
@@ -50,12 +52,17 @@ class SentenceEncoder(nn.Module, DualEncoder):
     (torch.Size([10, 24]), torch.Size([1, 24]))
     """
 
+    config_class = SentenceConfig
+    has_token_states = False
+    keeps_files = True
+
     def __init__(self, inner: Any, name: str, folder: Path, settings: dict[str, Any]) -> None:
         super().__init__()
         self.inner = inner
         self.name = name
         self.settings = settings
         self.frame_rate = float(settings.get("frame_rate") or 1.0)
+        self.config = SentenceConfig(name, self.frame_rate)
         full = int(inner.get_embedding_dimension())
         self._width = int(settings.get("width") or full)
         if not 1 <= self._width <= full:
@@ -112,9 +119,31 @@ class SentenceEncoder(nn.Module, DualEncoder):
         kind = SentenceEncoder if frames == 1 else SentenceWindowEncoder
         return kind(inner, name, folder, chosen | {"window_frames": frames})
 
+    @classmethod
+    def from_kept_files(cls, folder: Path, settings: dict[str, Any]) -> SentenceEncoder:
+        """Read the files that a model around this one keeps in its folder, in their own precision.
+
+        Args:
+            folder: of the model around it.
+            settings: of `SentenceConfig`.
+
+        Raises:
+            ModelError: see `from_checkpoint`.
+        """
+        model = cls.read(folder / KEPT)
+        model.config = SentenceConfig.from_dict(settings)
+        read_calibration(model)
+        return model
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the checkpoint with these settings and prompts. Weights are those of its files."""
-        copy_with(self._folder, Path(folder), self.settings, dict(self.inner.prompts))
+        stride = None if self.window.is_picture else self.window.stride
+        settings = self.settings | {"frame_rate": self.frame_rate, "window_stride": stride}
+        copy_with(self._folder, Path(folder), settings, dict(self.inner.prompts))
+
+    def save_tokenizer_to(self, folder: str | Path) -> None:
+        """Copy the whole checkpoint to the folder of a model around it: no other code can make its modules."""
+        self.save_pretrained(Path(folder) / KEPT)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision, ready to encode. The fingerprint stays that of the file."""
@@ -145,9 +174,9 @@ class SentenceEncoder(nn.Module, DualEncoder):
 
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts of at most the tokens that the model reads, its prompt apart."""
-        if self._text_rule is None:
+        if self.text_rule is None:
             return [text]
-        return self._text_rule.parts(self.inner.tokenizer, text)
+        return self.text_rule.parts(self.inner.tokenizer, text)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -159,7 +188,7 @@ class SentenceEncoder(nn.Module, DualEncoder):
             UsageError: no text at all.
         """
         batch = as_texts(texts)
-        rule, dropped = self._text_rule, [0] * len(batch)
+        rule, dropped = self.text_rule, [0] * len(batch)
         if rule is not None:
             dropped = rule.token_ids(self.inner.tokenizer, batch)[1]
             report_dropped(dropped, rule.length, self.name)
@@ -176,8 +205,49 @@ class SentenceEncoder(nn.Module, DualEncoder):
         encoded: Tensor = encode(list(inputs), truncate_dim=self.embedding_dim, **settings, **options)
         return encoded.clone().float()  # those of inference mode cannot be trained on
 
+    @torch.no_grad()
+    def forward(
+        self,
+        pixels: None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+        *,
+        frames: Tensor,
+    ) -> dict[str, Any]:
+        """Encode a batch of texts beside stored vectors, `frames` (T, d), as two-tower models do.
+
+        No weight is trained: `scale` is `START_SCALE`.
+
+        Args:
+            pixels: None.
+            input_ids, unit_ids: UTF-8 bytes of texts, (N, L) and (U, M).
+            attention_mask, unit_mask: true where a byte is real.
+            frames: (T, d).
+        """
+        texts = self._read_bytes(input_ids, attention_mask)
+        scale = torch.tensor(START_SCALE, device=self.device)
+        outputs = {"frames": frames, "texts": texts.pooled, "scale": scale, "bias": None}
+        if unit_ids is not None and unit_mask is not None:
+            outputs["units"] = self._read_bytes(unit_ids, unit_mask).pooled
+        return {**outputs, "tokens": texts.tokens, "token_mask": texts.mask}
+
+    def _read_bytes(self, rows: Tensor, mask: Tensor) -> TextEmbedding:
+        """Encode texts from their UTF-8 bytes (N, L)."""
+        pairs = zip(rows.cpu().tolist(), mask.sum(dim=1).tolist(), strict=True)
+        return self.encode_text([bytes(row[: int(count)]).decode() for row, count in pairs])
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: no weight is trained."""
+        return super().train(False)
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """Return all weights: they stay those of the files."""
+        return list(self.parameters())
+
     @cached_property
-    def _text_rule(self) -> TextRule | None:
+    def text_rule(self) -> TextRule | None:
         """Maximum number of tokens of a text, without those of its prompt and conversation; None: no limit."""
         tokenizer, longest = self.inner.tokenizer, self.inner.max_seq_length
         if tokenizer is None or longest is None or longest > LONGEST:
@@ -205,7 +275,7 @@ class SentenceEncoder(nn.Module, DualEncoder):
     def _hashed(self) -> tuple[str, VideoFingerprint]:
         version = self.weights_version()
         if self._hashes is None or self._hashes[0] != version:
-            weights = hash_weights(self.inner.state_dict())
+            weights = hash_weights(self.inner.state_dict(), widened=True)
             prompts = f"{sorted(self.inner.prompts.items())} {self.inner.default_prompt_name}"
             kind = f"{describe(self._folder)} {prompts} {self.embedding_dim} {self.window.is_picture}"
             settings = hashlib.sha256(kind.encode()).hexdigest()

@@ -33,7 +33,7 @@ class TwoTowerBuild:
         if has_own_modules(find_checkpoint(self.source)):
             raise ModelError(
                 f"{self.source}: has modules of sentence-transformers, which mova does not train; train it with that "
-                "library, or start from the dual encoder inside it"
+                "library, start from the dual encoder inside it, or train heads around it with --model.kind mova"
             )
         model = TwoTower.from_checkpoint(self.source, precision="fp32", device="cpu", text_length=self.text_length)
         model.freeze_bias()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from mova.models.backbone import START_SCALE
 from mova.models.hub import read_json
 from mova.models.inputs.windows import WindowReading
 from mova.models.two_tower.checkpoint_encoder import CheckpointEncoder
@@ -24,9 +25,6 @@ from mova.models.two_tower.config import TwoTowerConfig
 from mova.models.video_prism.config import VideoPrismConfig
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
-
-START_SCALE = 1 / 0.07
-"""Factor on cosines in training: the one that CLIP starts from (Radford et al. 2021). It is not learned."""
 
 
 class VideoPrism(WindowReading, CheckpointEncoder):
