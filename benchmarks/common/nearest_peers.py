@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,8 @@ LISTS, PROBES = 4, (32, 128)
 """IVF: lists per square root of the number of frames (the guideline of FAISS), and lists that are visited."""
 LINKS, BREADTH = 32, (256, 1024)
 """HNSW: neighbors per frame, and candidates that are kept during a search."""
+SLOW_GRAPH = 200_000
+"""Frames up to which a graph of USearch is built: one of a million takes about an hour of two cores."""
 
 Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """Takes a unit vector (d,) and a number; returns rows and cosines, best first."""
@@ -45,11 +48,15 @@ class Peer(NamedTuple):
         name: for the table.
         package: to install.
         build: makes an index of vectors, float32, (R, d).
+        load: reads one that was saved.
+        most: frames of the largest index that is worth its time.
     """
 
     name: str
     package: str
     build: Callable[[np.ndarray], Engine]
+    load: Callable[[Path], Engine]
+    most: int
 
 
 def installed() -> Iterator[Peer]:
@@ -65,57 +72,82 @@ def installed() -> Iterator[Peer]:
             continue
         for kind, factory in peers:
             if module == "faiss":
-                yield Peer(f"FAISS {kind}", package, lambda v, f=factory, lib=library: _faiss(lib, v, f))  # type: ignore[misc]
+                yield _faiss(library, kind, package, factory)
             else:
-                yield Peer(f"USearch {kind}, half precision", package, lambda v, lib=library: _usearch(lib, v))  # type: ignore[misc]
+                yield _usearch(library, kind, package)
 
 
-def _faiss(faiss: Any, vectors: np.ndarray, factory: str | None) -> Engine:
-    count, dim = vectors.shape
-    lists = max(1, LISTS * round(math.sqrt(count)))
-    index = faiss.index_factory(dim, factory or f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-    if not index.is_trained:
-        index.train(vectors[:: max(1, count // (40 * lists))])
-    index.add(vectors)
+def _faiss(faiss: Any, kind: str, package: str, factory: str | None) -> Peer:
+    """Return an engine of FAISS; without a factory, IVF with lists for the number of frames."""
 
-    def searching(owner: Any = None, key: str = "", value: int = 0) -> Search:
-        """Return a search with a setting."""
+    def searches(index: Any) -> Engine:
+        """Return the searches of an index, one for each setting."""
 
-        def search(vector: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-            """Ask for the nearest rows; lists that were visited may have fewer."""
-            if owner is not None:
-                setattr(owner, key, value)
-            cosines, rows = index.search(vector[None], limit)
-            found = rows[0] >= 0
-            return rows[0][found], cosines[0][found]
+        def searching(owner: Any = None, key: str = "", value: int = 0) -> Search:
+            """Return a search with a setting."""
 
-        return search
+            def search(vector: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+                """Ask for the nearest rows; lists that were visited may have fewer."""
+                if owner is not None:
+                    setattr(owner, key, value)
+                cosines, rows = index.search(vector[None], limit)
+                found = rows[0] >= 0
+                return rows[0][found], cosines[0][found]
 
-    if factory is None:
-        searches = {f", {number} lists": searching(index, "nprobe", number) for number in PROBES}
-    elif factory.startswith("HNSW"):
-        searches = {f", breadth {number}": searching(index.hnsw, "efSearch", number) for number in BREADTH}
-    else:
-        searches = {"": searching()}
-    return Engine(searches, lambda path: faiss.write_index(index, str(path)))
+            return search
+
+        if factory is None:
+            settings = {f", {number} lists": searching(index, "nprobe", number) for number in PROBES}
+        elif factory.startswith("HNSW"):
+            settings = {f", breadth {number}": searching(index.hnsw, "efSearch", number) for number in BREADTH}
+        else:
+            settings = {"": searching()}
+        return Engine(settings, lambda path: faiss.write_index(index, str(path)))
+
+    def build(vectors: np.ndarray) -> Engine:
+        """Train, if there is something to train, and add all vectors."""
+        count, dim = vectors.shape
+        lists = max(1, LISTS * round(math.sqrt(count)))
+        index = faiss.index_factory(dim, factory or f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            index.train(vectors[:: max(1, count // (40 * lists))])
+        index.add(vectors)
+        return searches(index)
+
+    return Peer(f"FAISS {kind}", package, build, lambda path: searches(faiss.read_index(str(path))), sys.maxsize)
 
 
-def _usearch(usearch: Any, vectors: np.ndarray) -> Engine:
-    index = usearch.Index(ndim=vectors.shape[1], metric="ip", dtype="f16", connectivity=LINKS)
-    index.add(np.arange(len(vectors)), vectors, threads=os.cpu_count() or 1)
+def _usearch(usearch: Any, kind: str, package: str) -> Peer:
+    """Return the engine of USearch."""
 
-    def searching(breadth: int) -> Search:
-        """Return a search with a breadth."""
+    def searches(index: Any) -> Engine:
+        """Return the searches of an index, one for each breadth."""
 
-        def search(vector: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-            """Ask for the nearest rows."""
-            index.expansion_search = breadth
-            found = index.search(vector, limit)
-            return np.asarray(found.keys, np.int64), 1 - np.asarray(found.distances, np.float32)
+        def searching(breadth: int) -> Search:
+            """Return a search with a breadth."""
 
-        return search
+            def search(vector: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+                """Ask for the nearest rows."""
+                index.expansion_search = breadth
+                found = index.search(vector, limit)
+                return np.asarray(found.keys, np.int64), 1 - np.asarray(found.distances, np.float32)
 
-    return Engine({f", breadth {number}": searching(number) for number in BREADTH}, lambda path: index.save(str(path)))
+            return search
+
+        settings = {f", breadth {number}": searching(number) for number in BREADTH}
+        return Engine(settings, lambda path: index.save(str(path)))
+
+    def build(vectors: np.ndarray) -> Engine:
+        """Add all vectors to a graph."""
+        index = usearch.Index(ndim=vectors.shape[1], metric="ip", dtype="f16", connectivity=LINKS)
+        index.add(np.arange(len(vectors)), vectors, threads=os.cpu_count() or 1)
+        return searches(index)
+
+    def load(path: Path) -> Engine:
+        """Read a file into memory."""
+        return searches(usearch.Index.restore(str(path)))
+
+    return Peer(f"USearch {kind}, half precision", package, build, load, SLOW_GRAPH)
 
 
 class Replaced:

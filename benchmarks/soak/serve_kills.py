@@ -24,7 +24,7 @@ from benchmarks.common import harness
 from benchmarks.soak.serve_soak import ADDED, CLIENTS, KNOWN, Queries, Service, build
 from mova.search.index import Index
 
-KILLS, QUICK = 15, 2
+KILLS, QUICK = 100, 2
 EACH = 5
 """Kills during one job."""
 ASKED = "A red star moves left."

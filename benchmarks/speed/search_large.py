@@ -32,10 +32,9 @@ import numpy as np
 from lancedb.index import BTree
 
 from benchmarks.common import harness
+from benchmarks.common.footage import DIM, Footage
 from benchmarks.speed.search_scale import (
-    DIM,
     NEAREST,
-    Footage,
     K,
     _timed,
     disk,

@@ -8,7 +8,7 @@ and as integers. Recall is the share of the ten nearest frames by float32 that t
 values of chance are those of a hundred random frames.
 
 Data: vectors of `mova-worlds-tiny` of Worlds with their sentences, and random vectors with the geometry of CLIP
-(`search_scale.py`). Neither was trained to be cut: the first numbers of a Matryoshka model should lose less.
+(`benchmarks.common.footage`). Neither was trained to be cut: the first numbers of a Matryoshka model should lose less.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.common import harness
-from benchmarks.speed.search_scale import Footage
+from benchmarks.common.footage import Footage
 from benchmarks.studies.encoders import rendered
 from mova.data.manifest import read_manifest
 from mova.eval.tasks.worlds import HELD_OUT

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.common import nearest_peers
+from benchmarks.common import footage, nearest_peers
 from benchmarks.speed import search_scale
 from mova.search.cold.snapshot import Snapshot
 
 
 def test_an_exact_engine_gives_the_moments_of_the_snapshot_and_a_poor_one_loses_some(tmp_path: Path) -> None:
-    footage = search_scale.Footage(np.random.default_rng(0))
-    search_scale.build(tmp_path / "index", footage, 1300)
+    drawn = footage.Footage(np.random.default_rng(0))
+    search_scale.build(tmp_path / "index", drawn, 1300)
     snapshot = Snapshot.open(tmp_path / "index")
     assert snapshot is not None
     wide = snapshot.vectors[:].astype(np.float32)
@@ -24,7 +24,7 @@ def test_an_exact_engine_gives_the_moments_of_the_snapshot_and_a_poor_one_loses_
         rows = np.argsort(-cosines)[:limit]
         return rows, cosines[rows]
 
-    queries = footage.texts(4)
+    queries = drawn.texts(4)
     truth = [search_scale.whole_query(snapshot, vector) for vector in queries]
     exact = nearest_peers.Replaced(snapshot, search)
     assert [search_scale.whole_query(exact, vector) for vector in queries] == truth  # type: ignore[arg-type]
@@ -49,7 +49,7 @@ def test_every_engine_that_is_installed_finds_a_stored_frame(tmp_path: Path) -> 
     peers = list(nearest_peers.installed())
     if not peers:
         pytest.skip("neither FAISS nor USearch is installed")
-    vectors = search_scale.Footage(np.random.default_rng(0)).frames(400)
+    vectors = footage.Footage(np.random.default_rng(0)).frames(400)
     for peer in peers:
         engine = peer.build(vectors)
         for search in engine.searches.values():
@@ -58,3 +58,5 @@ def test_every_engine_that_is_installed_finds_a_stored_frame(tmp_path: Path) -> 
             assert cosines[0] == pytest.approx(1, abs=0.01)
         engine.save(tmp_path / "saved")
         assert (tmp_path / "saved").stat().st_size > vectors.size
+        read = next(iter(peer.load(tmp_path / "saved").searches.values()))
+        assert read(vectors[9], 1)[0] == 9
