@@ -2,8 +2,8 @@
 
 `mova bench encoders --models A,B --data MANIFEST` takes any names and folders that `mova.load` loads, encoders of
 single frames and of windows alike, and any manifest. Without `--data`: rendered Worlds, and the real clips if they are
-there (`natural.py`). `random-clip` and `random-x-clip` are tiny checkpoints of real architectures with random weights:
-what they reach is what chance and the length of windows alone reach.
+there (`natural.py`). The names that begin with `random-` are tiny checkpoints with random weights, one of each family
+(`benchmarks/common/random_encoders.py`).
 
 Every model runs in a process of its own, on one thread. Vectors are those of the index where a row is a whole file.
 Retrieval is that of the paragraph of each video (`mova eval retrieval --protocol paragraphs`), moments are single
@@ -31,6 +31,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.common import harness
+from benchmarks.common.random_encoders import random_encoders
 from benchmarks.studies.natural import DATA
 from mova.data.manifest import Row, read_manifest
 from mova.errors import UsageError
@@ -47,13 +48,11 @@ from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
 from mova.models.known import ready_models
 from mova.models.registry import load
-from mova.models.tiny_checkpoint import write_tiny_clip, write_tiny_x_clip
 from mova.search.index import Index
 from mova.search.storage.sources import size_on_disk
 from mova.utils.hashing import digest
 from mova.worlds.writer import write_worlds
 
-RANDOM = {"random-clip": write_tiny_clip, "random-x-clip": write_tiny_x_clip}
 HALVES = 200
 VIDEO_PARTS = ("frames.lance", "videos.lance", "snapshot")
 """Parts of an index that grow with its videos."""
@@ -62,10 +61,11 @@ FIGURES = ("retrieval R@1", "moments R1@0.5", "moments mIoU", "alignment mIoU", 
 
 def opened(name: str, manifest: Path, folder: Path, seed: int) -> DualEncoder:
     """Load a model; random ones are made first, with a vocabulary of the manifest's texts."""
-    if name not in RANDOM:
+    known = random_encoders()
+    if name not in known:
         return load(name, device="cpu")
     texts = [caption.text for row in read_manifest(manifest) for caption in row.captions]
-    return load(str(RANDOM[name](folder / name, texts, seed)), device="cpu")
+    return load(str(known[name](folder / name, texts, seed)), device="cpu")
 
 
 class Clips:
@@ -218,7 +218,7 @@ def chosen_models(requested: str | None) -> Sequence[str]:
     """Return the models to compare; default: what is on this machine, and random ones."""
     if requested:
         return [name.strip() for name in requested.split(",") if name.strip()]
-    return ["mova-worlds-tiny", *ready_models(), *RANDOM]
+    return ["mova-worlds-tiny", *ready_models(), *random_encoders()]
 
 
 def main() -> None:

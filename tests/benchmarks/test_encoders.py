@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from benchmarks.common.random_encoders import random_encoders
 from benchmarks.studies import encoders
 from mova.eval.tasks.split import open_split
 from mova.models.embeddings import VideoEmbedding
+from mova.models.families import foreign_family
 from mova.models.registry import load
 
 
@@ -66,3 +69,21 @@ def test_models_and_data_are_for_this_benchmark_alone(call: Callable[..., tuple[
 def test_a_manifest_that_does_not_exist_is_named() -> None:
     with pytest.raises(encoders.UsageError, match=r"--data nothing\.jsonl: no such file"):
         encoders.manifests("nothing.jsonl", True, 0, Path())
+
+
+def test_there_is_a_random_encoder_of_each_family_and_its_weights_are_those_of_the_seed(tmp_path: Path) -> None:
+    writers = random_encoders()
+    made = {name: write(tmp_path / name, ["a dog runs"], 0) for name, write in writers.items()}
+    families = {name: foreign_family(folder).name for name, folder in made.items()}
+    expected = {
+        *("two-tower", "x-clip", "qwen-vl-embedding"),
+        *(["video-prism"] if "random-video-prism" in writers else []),
+        *(["sentence-transformers"] if "random-sentence-clip" in writers else []),
+    }
+    assert set(families.values()) == expected
+    one, same, other = (
+        load_file(writers["random-naflex"](tmp_path / f"{name}", [], seed) / "model.safetensors")
+        for name, seed in (("one", 1), ("same", 1), ("other", 2))
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
