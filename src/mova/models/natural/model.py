@@ -45,6 +45,7 @@ from mova.types import Frames
 
 NAME = "mova-natural"
 FRAME_BATCH, TEXT_BATCH = 8, 64
+"""Frames and texts at once. A processor takes fewer frames, one per thread: the maps of more do not fit its cache."""
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 1 / 128
 
 
@@ -172,8 +173,11 @@ class Natural(PreTrainedModel, Backbone):
 
     def image_batches(self, frames: Frames) -> Iterator[Tensor]:
         """Yield the network's input for consecutive frames, uint8 (T, 3, h, w), in batches."""
-        for start in range(0, len(frames), FRAME_BATCH):
-            stop = min(start + FRAME_BATCH, len(frames))
+        size = FRAME_BATCH
+        if self.device.type == "cpu":
+            size = min(size, max(2, torch.get_num_threads()))
+        for start in range(0, len(frames), size):
+            stop = min(start + size, len(frames))
             yield self.preprocess(Frames(frames.pixels[start:stop], frames.pts[start:stop]))
 
     def dense_images(self, pixels: Tensor) -> Tensor:

@@ -33,6 +33,8 @@ ELONGATED = 1.2
 class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's SAME padding: an odd pixel goes to the right and to the bottom.
 
+    Equal sides are padded by the convolution itself, which copies nothing.
+
     >>> SameConv(3, 8, 3, stride=2)(torch.zeros(1, 3, 7, 10)).shape
     torch.Size([1, 8, 4, 5])
     """
@@ -40,11 +42,12 @@ class SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(T, channels, h, w) -> (T, channels, ceil(h / stride), ceil(w / stride))."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        pads = []
-        for side in (x.shape[-1], x.shape[-2]):
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
+        if any(pad % 2 for pad in pads):
+            x = F.pad(x, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2))
+            pads = [0, 0]
+        both = [pad // 2 for pad in pads]
+        return F.conv2d(x, self.weight, self.bias, self.stride, both, self.dilation, self.groups)
 
 
 class Block(nn.Module):
@@ -60,8 +63,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, inputs, h, w) -> (T, outputs, ceil(h / stride), ceil(w / stride))."""
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.has_skip else y
 
 
@@ -86,7 +89,7 @@ class Lite2(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalized pixels (T, 3, h, w) -> map of features (T, D, ceil(h / 32), ceil(w / 32))."""
-        return F.relu6(self.head(self.blocks(F.relu6(self.stem(pixels)))))
+        return F.relu6(self.head(self.blocks(F.relu6(self.stem(pixels), inplace=True))), inplace=True)
 
 
 def fold_norms(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
