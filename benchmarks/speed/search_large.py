@@ -2,9 +2,10 @@
 
 The vectors are those of `search_scale`. The tables are not joined, and get the index of their contents but not the
 approximate one of their vectors, which the snapshot does not use. Every measurement is made in a process of its own.
-"Within 4 GiB" counts the pages of files that the system keeps: a control group is limited to it, the files are dropped
-from the page cache before, and what does not fit is read from disk again for every query. It needs Linux with version 1
-of control groups, and the right to make one.
+FAISS scans the vectors in half precision, all in memory, if it is installed; its graphs and lists would take hours to
+build. "Within 4 GiB" counts the pages of files that the system keeps: a control group is limited to it, the files are
+dropped from the page cache before, and what does not fit is read from disk again for every query. It needs Linux with
+version 1 of control groups, and the right to make one.
 
 A hundred million frames were not indexed. They are ten such indexes, searched side by side: the latency is that of the
 slowest shard (drawn from the measured queries), plus the merge of their answers, which is measured. The network is not
@@ -33,6 +34,7 @@ from lancedb.index import BTree
 
 from benchmarks.common import harness
 from benchmarks.common.footage import DIM, Footage
+from benchmarks.common.nearest_peers import Replaced, half_precision
 from benchmarks.speed.search_scale import (
     NEAREST,
     K,
@@ -154,6 +156,8 @@ def child(folder: str, what: str) -> None:
         tables = Store(index)
         latency, answers = measure(lambda vector: whole_query(tables, vector), queries[:FEW])
         print(json.dumps({**latency, "answers": answers}))
+    elif what == "faiss":
+        print(json.dumps(_search_faiss(index, queries[: 2 * FEW])))
     else:
         print(json.dumps(_search(index, queries)))
 
@@ -169,6 +173,20 @@ def _search(folder: Path, queries: np.ndarray) -> dict[str, Any]:
     peak = harness.resident("VmHWM") - harness.resident("RssFile")
     least = [float(cosines.min()) for cosines in frames]
     return {**latency, **memory, "peak_anonymous_mb": peak, "answers": answers, "nearest": own, "least": least}
+
+
+def _search_faiss(folder: Path, queries: np.ndarray) -> dict[str, Any] | None:
+    """Search all vectors with FAISS, in memory and in half precision; None if it is not installed."""
+    snapshot = Snapshot.open(folder)
+    assert snapshot is not None
+    before = harness.resident("RssAnon")
+    spent, search = _timed(lambda: half_precision(snapshot.vectors, PART))
+    if search is None:
+        return None
+    reader: Any = Replaced(snapshot, search)
+    latency, answers = measure(lambda vector: whole_query(reader, vector), queries)
+    memory = harness.resident("RssAnon") - before
+    return {**latency, "answers": answers, "RssAnon_mb": memory, "build_seconds": spent}
 
 
 def merged(shards: list[list[Moment]], k: int) -> list[Moment]:
@@ -220,7 +238,7 @@ def measured(
         return harness.in_subprocess(__spec__.name, str(folder), what)
 
     found = {}
-    for what in ("free", "limited", "tables"):
+    for what in ("free", "limited", "tables", "faiss"):
         found[what] = harness.finished(place / f"{what}.json", partial(process, what))
     least = harness.finished(place / "least.json", lambda: exact_scan(folder, queries).tolist())
     return built, found, least, disk(folder, rows)
@@ -238,7 +256,7 @@ def main() -> None:
         place = args.folder / f"{rows}-{args.seed}" if args.folder else Path(name)
         place.mkdir(parents=True, exist_ok=True)
         built, found, least, sizes = measured(place, rows, args.seed)
-    free, limit, tables = (found[what] for what in ("free", "limited", "tables"))
+    free, limit, tables, faiss = (found[what] for what in ("free", "limited", "tables", "faiss"))
     truth = [[tuple(moment) for moment in answer] for answer in tables.pop("answers")]
     for what, one in (("", free), (" within 4 GiB", limit)):
         if one is None:
@@ -257,6 +275,10 @@ def main() -> None:
         report.claim(f"{rows} frames{what}: at most 4096 MB of memory that is not a file's", anonymous, 4096.0,
                      anonymous <= 4096)  # fmt: skip
     report.row(name=f"LanceDB, exact: the same search, {rows} frames", **tables, recall=1.0)
+    if faiss is not None:
+        moments = recall([[tuple(moment) for moment in answer] for answer in faiss.pop("answers")], truth)
+        name = f"FAISS flat, half precision in memory: the same search, {rows} frames"
+        report.row(name=name, **faiss, recall=moments)
     rng = np.random.default_rng(args.seed)
     spread = np.interp(rng.random(1000), [0, 0.5, 0.95, 0.99], [free[f"p{s}_ms"] / 1000 for s in (50, 50, 95, 99)])
     merge_cost(report, rng, spread, rows)

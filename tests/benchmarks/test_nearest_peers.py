@@ -40,6 +40,8 @@ def test_engines_that_are_not_installed_are_named(
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(nearest_peers, "import_module", absent)
+    assert nearest_peers.half_precision(np.zeros((2, 4), np.float16), 2) is None
+    assert capsys.readouterr().out.startswith("not compared: faiss-cpu")
     assert list(nearest_peers.installed()) == []
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" is not")[0] for line in lines] == ["not compared: faiss-cpu", "not compared: usearch"]
@@ -60,3 +62,6 @@ def test_every_engine_that_is_installed_finds_a_stored_frame(tmp_path: Path) -> 
         assert (tmp_path / "saved").stat().st_size > vectors.size
         read = next(iter(peer.load(tmp_path / "saved").searches.values()))
         assert read(vectors[9], 1)[0] == 9
+    search = nearest_peers.half_precision(vectors.astype(np.float16), 150)
+    assert search is not None
+    assert search(vectors[7], 3)[0][0] == 7
