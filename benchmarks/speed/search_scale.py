@@ -2,8 +2,8 @@
 
 Vectors are synthetic but clustered, with the geometry of CLIP: all frames share a direction, a video is a sequence of
 scenes, frames of a scene are near each other, and texts are far from all frames. With `--real INDEX` there are others
-beside them: stretches of the vectors of an index, with noise. A query is a vector. With `--real`, a sentence is also
-encoded by the text tower of that index before each search, and both together are timed.
+beside them: stretches of the vectors of an index, with noise. A query is a vector. With `--words INDEX`, a sentence is
+also encoded by the text tower of an index before each search, and both together are timed.
 
 The videos are also divided among several indexes that are searched as one. Every engine finds the nearest frames for
 the same search, whose moments are compared with those of an exact one. FAISS and USearch hold all vectors in memory
@@ -244,11 +244,11 @@ def size(report: harness.Report, place: Place) -> None:
     compare(report, place, wide, answers)
 
 
-def from_words(report: harness.Report, place: Place, real: Path) -> None:
+def from_words(report: harness.Report, place: Place, index: Path) -> None:
     """Measure searches that begin with words: a sentence is encoded by the text tower of an index, then searched."""
-    tower, snapshot = TextTower.open(real, Store(real).meta), place.snapshot()
+    tower, snapshot = TextTower.open(index, Store(index).meta), place.snapshot()
     if tower is None:
-        raise SystemExit(f"{real} has no text tower; run: mova index --index {real} on its films")
+        raise SystemExit(f"{index} has no text tower; mova index writes it again")
     sentences = iter(tower.unlikely[number % len(tower.unlikely)] for number in range(len(place.queries) + 1))
     encoding: list[float] = []
 
@@ -322,6 +322,7 @@ def main() -> None:
     parser = harness.plain_parser(__doc__)
     parser.add_argument("--rows", type=int, action="append", help="number of frames; may be repeated")
     parser.add_argument("--real", type=Path, help="an index whose vectors, with noise, are searched too")
+    parser.add_argument("--words", type=Path, help="an index whose text tower encodes sentences before searches")
     parser.add_argument("--folder", type=Path, help="keep all indexes here, and go on with those that are there")
     parser.add_argument("--only-build", action="store_true", help="build the indexes, and measure nothing")
     args = parser.parse_args()
@@ -339,8 +340,8 @@ def main() -> None:
                     place.build_all()
                     continue
                 size(report, place)
-                if args.real:
-                    from_words(report, place, args.real)
+                if args.words:
+                    from_words(report, place, args.words)
     if args.only_build:
         return
     columns = ("name", "p50_ms", "p99_ms", "recall", "build_seconds", "disk")
