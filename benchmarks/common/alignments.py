@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mova.scoring.decoders import best_first
 from mova.scoring.timeline_decoder import PRESENT
 from mova.types import ScoredSpan, Span
 
@@ -80,7 +81,7 @@ class Tally:
             self.true += int(true.sum())
             if truth:
                 self.spans += len(found)
-                best = max(found, key=lambda s: (s.posterior or 0.0) * s.span.duration or s.score, default=None)
+                best = next(iter(best_first(found)), None)
                 self.overlaps.append(0.0 if best is None else max(best.span.iou(span) for span in truth))
             if posterior is not None:
                 self.posteriors.append(np.stack([posterior[k], true]))

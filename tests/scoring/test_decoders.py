@@ -49,9 +49,11 @@ def test_every_sentence_has_a_span_even_if_it_is_absent_or_there_are_few_frames(
     assert all(spans(decoder, torch.stack([DOOR, SNOW, TEA]), one))
 
 
-def test_the_best_span_is_first() -> None:
-    long, short = ScoredSpan(Span(0, 8), 0.5, 0.6), ScoredSpan(Span(9, 10), 0.9, 0.9)
-    assert best_first([short, long]) == (long, short)
+def test_the_surest_span_is_first_and_of_equal_ones_the_earlier() -> None:
+    long, short = ScoredSpan(Span(0, 8), 0.9, 0.6), ScoredSpan(Span(9, 10), 0.5, 0.9)
+    assert best_first([long, short]) == (short, long)
+    later = ScoredSpan(Span(20, 30), 0.7, 0.6)
+    assert best_first([long, later]) == (long, later)
     assert best_first([ScoredSpan(Span(0, 8), 0.5), ScoredSpan(Span(9, 10), 0.9)])[0].span.start == 9
 
 

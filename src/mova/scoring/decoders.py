@@ -128,14 +128,14 @@ def ground_paragraph(
 
 
 def best_first(spans: Sequence[ScoredSpan]) -> tuple[ScoredSpan, ...]:
-    """Return the spans of a sentence, best first: by posterior times length, or by score if there is no posterior.
+    """Return the spans of a sentence, the surest first: by posterior, or by score where there is none.
 
     Example:
         >>> long, short = ScoredSpan(Span(0.0, 8.0), 0.5, 0.6), ScoredSpan(Span(9.0, 10.0), 0.9, 0.9)
-        >>> best_first([short, long])[0].span.duration
-        8.0
+        >>> best_first([long, short])[0].span.duration
+        1.0
     """
-    return tuple(sorted(spans, key=lambda s: -(s.score if s.posterior is None else s.posterior * s.span.duration)))
+    return tuple(sorted(spans, key=lambda s: -(s.score if s.posterior is None else s.posterior)))
 
 
 def mask_spans(
