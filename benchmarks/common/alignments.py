@@ -33,6 +33,11 @@ class Case:
     vectors: torch.Tensor
     truth: tuple[tuple[Span, ...], ...]
 
+    @property
+    def cell(self) -> float:
+        """Seconds per frame."""
+        return self.duration / len(self.times)
+
     def reordered(self, order: Sequence[int]) -> Case:
         """Return the case with its sentences in another order."""
         picked = [*order]

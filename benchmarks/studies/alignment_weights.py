@@ -3,8 +3,8 @@
 On Worlds, the loss is the cross-entropy of the posteriors of frames, per frame of the truth, and of the probabilities
 that sentences are shown, over captions in order, the same with as many sentences of other videos, and single sentences.
 The simplex of Nelder and Mead (1965) moves the weights named in `ON_WORLDS`; the map of posteriors to calibrated ones
-is fitted anew for each of its points. At the end, the map of posteriors is fitted on whole alignments of other Worlds
-(`MAP_VIDEOS`): captions in order, shuffled, and with foreign sentences, with equal weight. `shown` keeps its map.
+is fitted anew for each of its points. At the end, the maps of posteriors and of `shown` are fitted on whole alignments
+of other Worlds (`MAP_VIDEOS`): captions in order, shuffled, and with foreign sentences, with equal weight.
 
 On described clips (`--clips`, with `--model mova-natural`), the loss is the mean overlap of the best spans and a fifth
 of their recall at 0.5, with a minus, and `ON_CLIPS` moves. Cross-validation leaves out every fourth clip.
@@ -34,7 +34,16 @@ from mova.models.encoder import DualEncoder
 from mova.models.registry import load
 from mova.scoring.alignment import align_jointly
 from mova.scoring.chain import infer_chain, infer_free
-from mova.scoring.emissions import LENGTHS, AlignmentWeights, Background, calibrate_shown, log_odds, novelty
+from mova.scoring.emissions import (
+    LENGTHS,
+    AlignmentWeights,
+    Background,
+    calibrate_shown,
+    log_odds,
+    novelty,
+    presence_odds,
+    shown_odds,
+)
 from mova.scoring.similarity import relevance
 
 VIDEOS = (
@@ -46,10 +55,15 @@ VIDEOS = (
     ("outline", 60.0, 941_002, 6),
 )
 """Style, seconds, seed and number of the videos; no seed of the study of alignment (`alignment.py`)."""
-MAP_VIDEOS = tuple((style, seconds, 971_001, n) for style in STYLES for seconds, n in ((630.0, 16), (60.0, 40)))
-"""The same, of the videos that the last map of posteriors is fitted on."""
+MAP_VIDEOS = tuple(
+    (style, seconds, seed, count)
+    for seed, long, short in ((971_001, 16, 40), (972_001, 32, 80))
+    for style in STYLES
+    for seconds, count in ((630.0, long), (60.0, short))
+)
+"""The same, of the videos that the last maps are fitted on."""
 MAP_LEAST = 1e-4
-"""Least posterior that counts for that map."""
+"""Least posterior that counts for these maps."""
 FOREIGN_SEED = 3
 SENTENCE_WEIGHT = 0.3
 """Weight of the cross-entropy of sentences beside that of frames."""
@@ -79,19 +93,17 @@ class Evidence:
     @classmethod
     def of(cls, case: Case, background: torch.Tensor, weights: AlignmentWeights) -> Evidence:
         """Measure a case."""
-        cell = case.duration / len(case.times)
         return cls(
             relevance(case.vectors, case.frames).double().numpy(),
             Background.measure(relevance(background, case.frames).numpy()),
-            novelty(case.frames.numpy(), max(1, round(weights.novelty_seconds / cell))),
+            novelty(case.frames.numpy(), max(1, round(weights.novelty_seconds / case.cell))),
             np.stack([case.inside(spans) for spans in case.truth]).astype(np.float64),
             case,
         )
 
     def posteriors(self, weights: AlignmentWeights, alone: bool) -> tuple[Array, Array]:
         """Return posteriors (K, T) before calibration, and probabilities (K,), of the chain or of single sentences."""
-        cell = self.case.duration / len(self.case.times)
-        frames = weights.peak_frames(cell), weights.independent_frames(cell)
+        frames = weights.peak_frames(self.case.cell), weights.independent_frames(self.case.cell)
         odds = log_odds(self.relevance, self.background, weights, *frames)
         infer = infer_free if alone else infer_chain
         result = infer(odds, weights.novelty * self.change, weights.costs)
@@ -218,33 +230,66 @@ def collect(model: DualEncoder, weights: AlignmentWeights, folder: Path | None) 
     return items
 
 
-def fit_map(model: DualEncoder, weights: AlignmentWeights, folder: Path | None) -> AlignmentWeights:
-    """Return weights with the map of posteriors that is the most probable on whole alignments."""
-    from sklearn.linear_model import LogisticRegression
-
-    plain = replace(weights, slope=1.0, intercept=0.0, length=0.0, shown_slope=1.0, shown_intercept=0.0)
+def fit_maps(model: DualEncoder, weights: AlignmentWeights, folder: Path | None) -> AlignmentWeights:
+    """Return weights with the maps of posteriors and of `shown` that are the most probable on whole alignments."""
+    terms = ("intercept", "length", "certainty", "shown_intercept", "shown_length", "shown_peak", "shown_level")
+    plain = replace(weights, slope=1.0, shown_slope=1.0, **dict.fromkeys(terms, 0.0))
     background, rng = encode_background(model), np.random.default_rng(FOREIGN_SEED)
-    found: dict[str, list[Array]] = {"in order": [], "shuffled": [], "foreign": []}
+    found: list[list[tuple[Array, Array]]] = [[], [], []]
     for style, seconds, seed, count in MAP_VIDEOS:
         cases = worlds(model, seed, seconds, style, count, folder)
         for i, case in enumerate(cases):
             shuffled = case.reordered(rng.permutation(len(case.sentences)).tolist())
             mixed = case.with_foreign([*cases[:i], *cases[i + 1 :]], rng)
-            for rows, item in zip(found.values(), (case, shuffled, mixed), strict=True):
-                place = (item.vectors, item.frames, item.times, item.duration, plain)
-                result = align_jointly(*place, background=background, sentences=item.sentences)
-                assert result.posterior is not None
-                true = np.concatenate([item.inside(spans) for spans in item.truth])
-                score = logit(np.clip(result.posterior.ravel().astype(np.float64), CERTAIN, 1 - CERTAIN))
-                length = np.full(len(score), math.log(seconds / LENGTHS[0]))
-                rows.append(np.stack([score, length, true], axis=1)[score > logit(MAP_LEAST)])
-    parts = [np.concatenate(rows) for rows in found.values()]
-    shares = np.concatenate([np.full(len(part), len(parts[0]) / part[:, 2].sum()) for part in parts])
-    table = np.concatenate(parts)
-    fitted = LogisticRegression(C=np.inf).fit(table[:, :2], table[:, 2], shares)
-    (slope, length), intercept = fitted.coef_[0].tolist(), float(fitted.intercept_[0])
-    shown = {name: getattr(weights, name) for name in ("shown_slope", "shown_intercept")}
-    return replace(plain, slope=slope, intercept=intercept, length=length, **shown)
+            for rows, item in zip(found, (case, shuffled, mixed), strict=True):
+                rows.append(map_rows(item, background, plain))
+    (sentences, of_sentences), (frames, of_frames) = (
+        _weighted([np.concatenate([row[i] for row in rows]) for rows in found]) for i in (0, 1)
+    )
+    by_sentence = _logistic(sentences, of_sentences, ("shown_slope", "shown_length", "shown_peak", "shown_level"))
+    by_frame = _logistic(frames, of_frames, ("slope", "length", "certainty"))
+    intercepts = {"shown_intercept": by_sentence.pop(""), "intercept": by_frame.pop("")}
+    return replace(plain, **by_sentence, **by_frame, **intercepts)
+
+
+def map_rows(case: Case, background: torch.Tensor, weights: AlignmentWeights) -> tuple[Array, Array]:
+    """Return what the maps see of sentences (K, 5), and of frames with some posterior (N, 4); the last is the truth.
+
+    Frames are those of sentences that are shown.
+    """
+    place = (case.vectors, case.frames, case.times, case.duration, weights)
+    result = align_jointly(*place, background=background, sentences=case.sentences)
+    assert result.posterior is not None
+    assert result.shown is not None
+    noise, peak_frames = Background.measure(relevance(background, case.frames).numpy()), weights.peak_frames(case.cell)
+    peaks, levels = (
+        presence_odds(result.relevance, noise, replace(weights, **{name: 1.0}), peak_frames)
+        for name in ("shown_peak", "shown_level")
+    )
+    odds = shown_odds(result.shown)
+    length = np.full(len(odds), math.log(case.duration / LENGTHS[0]))
+    present = np.array([bool(spans) for spans in case.truth])
+    frames = []
+    for k in np.flatnonzero(present):
+        posterior = result.posterior[k].astype(np.float64)
+        score = logit(np.clip(posterior / max(result.shown[k], CERTAIN), CERTAIN, 1 - CERTAIN))
+        columns = [score, *(np.full(len(score), value[k]) for value in (length, odds)), case.inside(case.truth[k])]
+        frames.append(np.stack(columns, axis=1)[posterior > MAP_LEAST])
+    return np.stack([odds, length, peaks, levels, present], axis=1), np.concatenate(frames or [np.empty((0, 4))])
+
+
+def _weighted(parts: Sequence[Array]) -> tuple[Array, Array]:
+    """Return all rows, and weights by which the true ones of each part count alike."""
+    shares = [np.full(len(part), parts[0][:, -1].sum() / part[:, -1].sum()) for part in parts]
+    return np.concatenate(parts), np.concatenate(shares)
+
+
+def _logistic(table: Array, shares: Array, names: Sequence[str]) -> dict[str, float]:
+    """Return the coefficients of a logistic regression on the last column; the intercept is called ""."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=np.inf, max_iter=5000).fit(table[:, :-1], table[:, -1], shares)
+    return dict(zip((*names, ""), (*fitted.coef_[0].tolist(), float(fitted.intercept_[0])), strict=True))
 
 
 def say(name: str, found: Array) -> None:
@@ -256,7 +301,7 @@ def main() -> None:
     """Fit, and print the weights."""
     parser = harness.plain_parser(__doc__)
     parser.add_argument("--model", default="mova-worlds-tiny", help="model to fit the weights of, from its own ones")
-    parser.add_argument("--points", type=int, default=80, help="number of weights to try")
+    parser.add_argument("--points", type=int, default=80, help="number of weights to try; 0: fit the last maps only")
     parser.add_argument("--folder", type=Path, default=None, help="keep the vectors of rendered videos here")
     parser.add_argument("--clips", type=Path, default=None, help="manifest of described clips (default: Worlds)")
     args = parser.parse_args()
@@ -264,10 +309,11 @@ def main() -> None:
     model = load(args.model)
     start = model.alignment or AlignmentWeights()
     if args.clips is None:
-        items = collect(model, start, args.folder)
-        weights = fit(partial(loss_of, items), start, ON_WORLDS, WORLDS_STEP, args.points)
-        shown = {name: getattr(start, name) for name in ("shown_slope", "shown_intercept")}
-        weights = fit_map(model, replace(weights, **shown), args.folder)
+        weights = start
+        if args.points > 0:
+            items = collect(model, start, args.folder)
+            weights = fit(partial(loss_of, items), start, ON_WORLDS, WORLDS_STEP, args.points)
+        weights = fit_maps(model, weights, args.folder)
     else:
         cases = [*clips(model, args.clips)]
         weights = fit_clips(model, cases, start, args.points)

@@ -14,6 +14,7 @@ from mova.scoring.emissions import (
     log_odds,
     novelty,
     position_odds,
+    presence_odds,
 )
 
 
@@ -101,8 +102,43 @@ def test_weights_survive_a_configuration_file() -> None:
 
 
 def test_calibration_keeps_the_order_of_posteriors() -> None:
-    values = np.linspace(0, 1, 11, dtype=np.float32)
-    assert calibrate(values, AlignmentWeights()) is values
-    mapped = calibrate(values, AlignmentWeights(slope=0.8, intercept=0.5))
+    values, shown = np.linspace(0, 1, 11, dtype=np.float32)[None], np.ones(1)
+    np.testing.assert_array_equal(calibrate(values, shown, shown, AlignmentWeights()), values)
+    mapped = calibrate(values, shown, shown, AlignmentWeights(slope=0.8, intercept=0.5))
     assert mapped.dtype == np.float32
     assert np.all(np.diff(mapped) > 0)
+
+
+def test_a_posterior_is_the_product_of_two_probabilities() -> None:
+    weights = AlignmentWeights(slope=1.5, intercept=0.3, certainty=-0.4)
+    shown, better = np.array([0.8, 0.5]), np.array([0.9, 0.1])
+    posteriors = np.array([[0.2, 0.6], [0.1, 0.4]], dtype=np.float32)
+    given = posteriors / shown[:, None]
+    odds = 1.5 * np.log(given / (1 - given)) + 0.3 - 0.4 * np.log(shown / (1 - shown))[:, None]
+    wanted = better[:, None] / (1 + np.exp(-odds))
+    np.testing.assert_allclose(calibrate(posteriors, shown, better, weights), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [AlignmentWeights(), AlignmentWeights(slope=0.9, certainty=-0.3)])
+def test_no_posterior_is_above_the_probability_that_the_sentence_is_shown(weights: AlignmentWeights) -> None:
+    posteriors = np.array([[0.0, 1e-9, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32)
+    mapped = calibrate(posteriors, np.array([1.0, 0.0]), np.array([0.3, 0.0]), weights)
+    assert np.all(np.isfinite(mapped))
+    assert np.all(mapped.max(axis=1) <= [0.3 + 1e-6, 0.0])
+
+
+def test_presence_is_read_from_the_highest_and_the_mean_relevance() -> None:
+    rng, weights = np.random.default_rng(0), AlignmentWeights(shown_peak=2.0, shown_level=-0.5)
+    curves, background = rng.normal(size=(4, 30)), Background(0.2, 0.5)
+    scaled = (curves - 0.2) / 0.5
+    wanted = [2.0 * np.sort(row)[-3:].mean() - 0.5 * row.mean() for row in scaled]
+    np.testing.assert_allclose(presence_odds(curves, background, weights, 3), wanted)
+    assert not presence_odds(curves, background, AlignmentWeights(), 3).any()
+
+
+def test_the_length_of_a_video_moves_both_intercepts() -> None:
+    weights = AlignmentWeights(intercept=1.0, length=-0.5, shown_intercept=-2.0, shown_length=0.25).at_length(630.0)
+    ratio = np.log(10.5)
+    assert weights.intercept == pytest.approx(1.0 - 0.5 * ratio)
+    assert weights.shown_intercept == pytest.approx(-2.0 + 0.25 * ratio)
+    assert weights.at_length(630.0) == weights

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mova.scoring.adaptive_weights import weights_for_video
-from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
+from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty, presence_odds
 from mova.scoring.expected_overlap import most_probable_place
 from mova.scoring.order import order_prior, overlapping
 from mova.scoring.similarity import relevance as frame_relevance
@@ -300,7 +300,8 @@ def align_relevance(
     width = max(1, round(weights.novelty_seconds / cell))
     boundaries = weights.novelty * novelty(frame_vectors, width)
     odds = log_odds(curves, noise, weights, weights.peak_frames(cell), weights.independent_frames(cell))
-    evidence = Evidence(odds, boundaries, weights.at_length(duration))
+    presence = presence_odds(curves, noise, weights, weights.peak_frames(cell))
+    evidence = Evidence(odds, boundaries, weights.at_length(duration), presence)
     decoded = decode(
         evidence, order, prior=partial(_order_prior, sentences, excerpt), overlapping=overlapping(sentences)
     )

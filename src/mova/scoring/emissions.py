@@ -32,6 +32,8 @@ LENGTHS = (60.0, 630.0)
 """Seconds of the videos that the dependence of posteriors on length was fitted on."""
 CERTAIN = np.float32(1e-7)
 """Smallest probability that is distinguished from zero."""
+MOST_SHOWN = 8.0
+"""Log-odds of the chain that a sentence is shown, beyond which more counts no more."""
 ROWS_AT_ONCE = 32
 """Sentences whose log-odds are computed at once: intermediate results stay small."""
 NO_BREAKS = np.empty(0, dtype=np.int64)
@@ -59,10 +61,15 @@ class AlignmentWeights:
         novelty_seconds: length of the stretches before and after a frame that novelty compares.
         costs: of changes of state.
         order: log-odds of captions in temporal order, before the video is seen.
-        slope, intercept: of the logistic map from the model's posteriors to calibrated ones (Platt 1999), in log-odds.
+        slope, intercept: of the logistic map from the model's posteriors of frames, if the sentence is shown, to
+            calibrated ones (Platt 1999), in log-odds.
         length: change of `intercept` in a video e times as long as `LENGTHS[0]`: the longer it is, the more moments may
             be taken for one. Not beyond `LENGTHS`.
-        shown_slope, shown_intercept: likewise, of the probabilities that sentences are shown at all.
+        certainty: change of `intercept` per log-odds of the chain that the sentence is shown: where it is surer of a
+            sentence, it may be too sure of its place.
+        shown_slope, shown_intercept, shown_length: likewise, of the probabilities that sentences are shown at all.
+        shown_peak, shown_level: log-odds that a sentence is shown, per standard deviation of its highest and of its
+            mean relevance: what the chain, to which `peak` makes all sentences alike, does not count.
 
     The defaults are plain values, not calibrated. `mova.scoring.adaptive_weights` chooses weights for a model without
     its own.
@@ -89,13 +96,17 @@ class AlignmentWeights:
     slope: float = 1.0
     intercept: float = 0.0
     length: float = 0.0
+    certainty: float = 0.0
     shown_slope: float = 1.0
     shown_intercept: float = 0.0
+    shown_length: float = 0.0
+    shown_peak: float = 0.0
+    shown_level: float = 0.0
 
     @property
     def calibrated(self) -> bool:
-        """Whether posteriors are mapped to calibrated ones, by a fitted `slope` and `intercept`."""
-        return (self.slope, self.intercept) != (1.0, 0.0)
+        """Whether posteriors are mapped to calibrated ones, by fitted values."""
+        return (self.slope, self.intercept, self.certainty) != (1.0, 0.0, 0.0)
 
     def peak_frames(self, cell: float) -> int:
         """Return the number of frames of `cell` seconds that the highest relevance is a mean of."""
@@ -110,15 +121,21 @@ class AlignmentWeights:
         return math.inf if self.independent_seconds is None else max(1.0, self.independent_seconds / cell)
 
     def at_length(self, seconds: float) -> Self:
-        """Return the weights for a video of a length, whose `length` is in the intercept.
+        """Return the weights for a video of a length, whose `length` and `shown_length` are in the intercepts.
 
         Example:
             >>> weights = AlignmentWeights(intercept=1.0, length=-0.5)
             >>> [round(weights.at_length(seconds).intercept, 2) for seconds in (5.0, 60.0, 630.0, 7200.0)]
             [1.0, 1.0, -0.18, -0.18]
         """
-        shift = self.length * math.log(min(max(seconds, LENGTHS[0]), LENGTHS[1]) / LENGTHS[0])
-        return replace(self, intercept=self.intercept + shift, length=0.0)
+        ratio = math.log(min(max(seconds, LENGTHS[0]), LENGTHS[1]) / LENGTHS[0])
+        return replace(
+            self,
+            intercept=self.intercept + self.length * ratio,
+            shown_intercept=self.shown_intercept + self.shown_length * ratio,
+            length=0.0,
+            shown_length=0.0,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a configuration file."""
@@ -216,14 +233,20 @@ def _to_log_odds(scaled: Array, background: Background, weights: AlignmentWeight
     scaled -= background.mean
     scaled /= background.spread
     levels = scaled.mean(axis=1, keepdims=True)
-    first = max(0, scaled.shape[1] - max(1, peak_frames))
-    peaks = np.partition(scaled, first, axis=1)[:, first:].mean(axis=1, keepdims=True)
+    peaks = _highest(scaled, peak_frames)
     scaled *= weights.contrast
     scaled += (weights.level - weights.contrast) * levels - weights.peak * peaks - weights.offset
     bounds = np.where(scaled > 0, weights.limit, weights.floor)
     scaled /= bounds
     np.tanh(scaled, out=scaled)
     scaled *= bounds
+
+
+def _highest(values: Array, count: int) -> Array:
+    """Return the mean of the highest values of each row, (K, 1)."""
+    first = max(0, values.shape[1] - max(1, count))
+    highest: Array = np.partition(values, first, axis=1)[:, first:].mean(axis=1, keepdims=True)
+    return highest
 
 
 def _bound_stretches(odds: Array, most: float) -> None:
@@ -238,39 +261,85 @@ def _bound_stretches(odds: Array, most: float) -> None:
         row[positive] *= np.repeat(np.minimum(1.0, most / lengths), lengths)
 
 
-def calibrate(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights) -> npt.NDArray[np.float32]:
-    """Map the posteriors of a model to calibrated ones.
+def presence_odds(
+    relevance: npt.ArrayLike, background: Background, weights: AlignmentWeights, peak_frames: int = 1
+) -> Array:
+    """Return the log-odds (K,) that sentences are shown, by their highest and mean relevance (K, T) alone.
+
+    Arguments: see `log_odds`. They are relative to `shown_intercept`.
 
     Example:
-        >>> weights = AlignmentWeights(intercept=1.0)
-        >>> [round(float(p), 2) for p in calibrate(np.array([0.0, 0.5, 1.0], dtype=np.float32), weights)]
-        [0.0, 0.73, 1.0]
+        >>> weights = AlignmentWeights(shown_peak=2.0, shown_level=-1.0)
+        >>> presence_odds([[0.0, 0.4], [0.1, 0.1]], Background(mean=0.0, spread=0.1), weights).round(1).tolist()
+        [6.0, 1.0]
     """
-    if (weights.slope, weights.intercept) == (1.0, 0.0):
-        return probabilities
-    calibrated = np.full_like(probabilities, _calibrated(np.atleast_1d(CERTAIN), weights)[0])
-    possible = probabilities > CERTAIN
-    calibrated[possible] = _calibrated(np.minimum(probabilities[possible], 1 - CERTAIN), weights)
-    return calibrated
+    curves = np.asarray(relevance)
+    odds = np.zeros(len(curves))
+    if (weights.shown_peak, weights.shown_level) == (0.0, 0.0):
+        return odds
+    for i, curve in enumerate(curves):
+        scaled = (curve.astype(np.float64) - background.mean) / background.spread
+        odds[i] = weights.shown_peak * _highest(scaled[None], peak_frames).item() + weights.shown_level * scaled.mean()
+    return odds
 
 
-def calibrate_shown(shown: Array, weights: AlignmentWeights) -> Array:
-    """Map the probabilities that sentences are shown to calibrated ones, (K,).
+def calibrate_shown(shown: Array, weights: AlignmentWeights, presence: npt.ArrayLike = 0.0) -> Array:
+    """Map the probabilities (K,) that sentences are shown to calibrated ones, with more evidence (`presence_odds`).
 
     Example:
         >>> calibrate_shown(np.array([0.2, 0.5, 0.8]), AlignmentWeights(shown_slope=2.0)).round(2)
         array([0.06, 0.5 , 0.94])
+        >>> calibrate_shown(np.array([0.5, 0.5]), AlignmentWeights(shown_intercept=-1.0), [1.0, 3.0]).round(2)
+        array([0.5 , 0.88])
     """
-    if (weights.shown_slope, weights.shown_intercept) == (1.0, 0.0):
+    added = np.asarray(presence, dtype=np.float64)
+    if (weights.shown_slope, weights.shown_intercept) == (1.0, 0.0) and not added.any():
         return shown
-    scaled = logit(np.clip(shown, float(CERTAIN), 1 - float(CERTAIN)))
-    calibrated: Array = expit(weights.shown_slope * scaled + weights.shown_intercept)
+    calibrated: Array = expit(weights.shown_slope * shown_odds(shown) + weights.shown_intercept + added)
     return calibrated
 
 
-def _calibrated(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights) -> npt.NDArray[np.float32]:
-    calibrated: npt.NDArray[np.float32] = expit(weights.slope * logit(probabilities) + np.float32(weights.intercept))
-    return calibrated
+def shown_odds(shown: Array) -> Array:
+    """Return the log-odds of the chain's probabilities that sentences are shown, up to `MOST_SHOWN`.
+
+    >>> shown_odds(np.array([0.5, 1.0]))
+    array([0., 8.])
+    """
+    odds: Array = np.clip(logit(np.clip(shown, CERTAIN, 1 - CERTAIN)), -MOST_SHOWN, MOST_SHOWN)
+    return odds
+
+
+def calibrate(
+    posteriors: npt.NDArray[np.float32], shown: Array, calibrated_shown: Array, weights: AlignmentWeights
+) -> npt.NDArray[np.float32]:
+    """Map the posteriors (K, T) of a model to calibrated ones.
+
+    They are the product of two probabilities: that the sentence is shown at all, and that a frame shows it if it is.
+
+    Args:
+        posteriors: of the model.
+        shown: (K,), the model's probabilities that the sentences are shown.
+        calibrated_shown: (K,), the calibrated ones (`calibrate_shown`).
+        weights: of the model.
+
+    Example:
+        >>> values, certain = np.array([[0.0, 0.5, 1.0]], dtype=np.float32), np.ones(1)
+        >>> calibrate(values, certain, certain, AlignmentWeights(intercept=1.0)).round(2)
+        array([[0.  , 0.73, 1.  ]], dtype=float32)
+        >>> calibrate(values / 2, certain / 2, 0.8 * certain, AlignmentWeights(intercept=1.0)).round(2)
+        array([[0.  , 0.58, 0.8 ]], dtype=float32)
+    """
+    if not weights.calibrated:
+        ratios = np.minimum(calibrated_shown / np.maximum(posteriors.max(axis=1), CERTAIN), 1.0)
+        return posteriors * ratios.astype(np.float32)[:, None]
+    given = posteriors / np.maximum(shown, CERTAIN).astype(np.float32)[:, None]
+    np.clip(given, CERTAIN, 1 - CERTAIN, out=given)
+    logit(given, out=given)
+    given *= np.float32(weights.slope)
+    given += (weights.intercept + weights.certainty * shown_odds(shown)).astype(np.float32)[:, None]
+    expit(given, out=given)
+    given *= calibrated_shown.astype(np.float32)[:, None]
+    return given
 
 
 def position_odds(sentences: int, frames: int) -> Array:

@@ -23,7 +23,7 @@ from scipy.special import gammaln
 
 from mova.scoring.best_paths import best_frames, best_path
 from mova.scoring.chain import Array, ChainCosts, ChainResult, infer_chain, infer_free
-from mova.scoring.emissions import CERTAIN, AlignmentWeights, calibrate, calibrate_shown, position_odds
+from mova.scoring.emissions import AlignmentWeights, calibrate, calibrate_shown, position_odds
 from mova.scoring.expected_overlap import least_posteriors
 from mova.types import OrderChoice
 
@@ -80,6 +80,8 @@ class Evidence:
         odds: (K, T), log-odds that a frame shows a sentence rather than none.
         boundaries: (T,), nats by which a change of state is cheaper before each frame.
         weights: of the model.
+        presence: (K,), log-odds that a sentence is shown, beside those of the chain
+            (`mova.scoring.emissions.presence_odds`).
 
     Example:
         >>> evidence = Evidence(np.zeros((2, 4)), np.zeros(4), AlignmentWeights())
@@ -91,6 +93,7 @@ class Evidence:
     odds: Array
     boundaries: Array
     weights: AlignmentWeights
+    presence: npt.ArrayLike = 0.0
 
     @property
     def costs(self) -> ChainCosts:
@@ -152,7 +155,7 @@ def _compare(evidence: Evidence, words: Words, outside: tuple[int, ...]) -> Deco
     best, gain = _partly(evidence, outside, alone)
     first = "partly" if outside else "ordered"
     lost = alone.shown - best.shown
-    prior = partial(_prior, evidence, words, calibrate_shown(alone.shown, evidence.weights))
+    prior = partial(_prior, evidence, words, calibrate_shown(alone.shown, evidence.weights, evidence.presence))
     ordered = prior(outside) + gain + float(gains[[*outside]].sum())
     logs = {"free": float(gains.sum()) + log_chance(alone.shown), first: ordered}
     found = {"free": (tuple(range(sentences)), _Posterior(alone.marginals, alone.shown)), first: (outside, best)}
@@ -270,8 +273,8 @@ def _finish(
     shown have no frames. A sentence that is probably shown, but finds no place in order, is covered by itself, unless
     the order is strict.
     """
-    posterior, shown = calibrate(raw.marginals, evidence.weights), calibrate_shown(raw.shown, evidence.weights)
-    posterior *= np.minimum(1.0, shown / np.maximum(posterior.max(axis=1), CERTAIN)).astype(np.float32)[:, None]
+    shown = calibrate_shown(raw.shown, evidence.weights, evidence.presence)
+    posterior = calibrate(raw.marginals, raw.shown, shown, evidence.weights)
     inside = _others(evidence, outside)
     posterior[inside] /= np.maximum(posterior[inside].sum(axis=0), 1.0)
     covered = np.zeros(posterior.shape, dtype=bool)

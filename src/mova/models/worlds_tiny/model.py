@@ -56,14 +56,18 @@ WORLDS_WEIGHTS = AlignmentWeights(
     novelty=0.858,
     costs=ChainCosts(change=1.923, enter=-0.652, skip=1.873, repeat=5.1),
     order=0.0,
-    slope=0.967,
-    intercept=1.998,
-    length=-0.32,
-    shown_slope=1.83,
-    shown_intercept=-0.5,
+    slope=0.987,
+    intercept=3.423,
+    length=-0.35,
+    certainty=-0.371,
+    shown_slope=1.465,
+    shown_intercept=-15.14,
+    shown_length=-1.255,
+    shown_peak=6.06,
+    shown_level=-3.428,
 )
-"""Weights of mova-worlds-tiny, fitted on 56 Worlds of 60 and 630 s, and the map of posteriors on 168 others
-(`mova bench alignment_weights`). `independent_seconds`, `order` and `shown_intercept` were chosen on these
+"""Weights of mova-worlds-tiny, fitted on 56 Worlds of 60 and 630 s, and the maps of posteriors and of `shown` on 504
+others (`mova bench alignment_weights`). `independent_seconds` and `order` were chosen on these
 (`docs/decisions/0014-joint-alignment.md`)."""
 
 
