@@ -71,7 +71,8 @@ class Entry:
 BIG_VISION = "google-research/big_vision, configs/proj/image_text/README_siglip2.md; arXiv 2502.14786, Table 1"
 OPEN_CLIP = "openai/CLIP, LICENSE; mlfoundations/open_clip, docs/openclip_retrieval_results.csv"
 AIMV2 = "apple/aimv2-large-patch14-224-lit, model card and LICENSE; arXiv 2411.14402"
-QWEN = "Qwen/Qwen3-VL-Embedding-2B, model card; QwenLM/Qwen3-VL-Embedding"
+QWEN = "Qwen/Qwen3-VL-Embedding-2B and -8B, model cards; QwenLM/Qwen3-VL-Embedding"
+E5_V = "royokong/e5-v, model card, files and modules.json; arXiv 2407.12580"
 X_CLIP = "microsoft/xclip-base-patch32, model card; arXiv 2208.02816"
 WORLDS_FOLDER = "mova.models.worlds_tiny.model:shipped_folder"
 
@@ -125,6 +126,23 @@ _ENTRIES = (
         use="real footage, many languages, windows of frames, instructions; needs a GPU",
         quality="MSR-VTT text-video R@1 53.8",
         source=QWEN,
+    ),
+    replace(
+        _HUB,
+        name="Qwen/Qwen3-VL-Embedding-8B",
+        size="8 B parameters",
+        use="as Qwen/Qwen3-VL-Embedding-2B, better and larger; needs a GPU with about 20 GB",
+        quality="MSR-VTT text-video R@1 58.2",
+        source=QWEN,
+    ),
+    replace(
+        _HUB,
+        name="royokong/e5-v",
+        licence="none stated",
+        size="16.7 GB with pip install 'mova[sentence]'",
+        use="real footage, pictures; a model of sentence-transformers whose card states no license: ask its authors",
+        quality="not measured here; no published figure was checked",
+        source=E5_V,
     ),
     replace(
         _HUB,

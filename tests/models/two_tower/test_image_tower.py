@@ -139,7 +139,7 @@ def test_the_commands(tiny_clip: Path, tmp_path: Path) -> None:
     result = run(app, ["models", "check", str(tmp_path / "out")])
     assert "frames per second, ONNX Runtime" in result.output
     assert "cosine of their vectors: lowest" in result.output
-    for words in (["check", str(tmp_path)], ["export", "mova-natural", str(tmp_path / "n")], ["check"]):
+    for words in (["check", str(tmp_path)], ["export", "mova-worlds-tiny", str(tmp_path / "n")], ["check"]):
         result = run(app, ["models", *words])
         assert result.exit_code == 1 or result.exit_code == 2
         assert "Traceback" not in result.output

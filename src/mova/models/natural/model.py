@@ -38,10 +38,11 @@ from mova.models.natural.weights import read_class_table, read_network, read_tex
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.two_tower.fingerprint import PROBE
 from mova.models.two_tower.image_processor import resize
+from mova.models.two_tower.image_tower import ImageTower, current_tower
 from mova.models.two_tower.text_processor import TextRule, report_dropped
 from mova.scoring.adaptive_weights import STRUCTURE
 from mova.scoring.pooling import masked_mean
-from mova.types import Frames
+from mova.types import Frames, Pixels
 
 NAME = "mova-natural"
 FRAME_BATCH, TEXT_BATCH = 8, 64
@@ -65,6 +66,8 @@ class Natural(PreTrainedModel, Backbone):
     main_input_name = "pixels"
     scoring_form = "global"
     alignment = STRUCTURE
+    image_tower: ImageTower | None = None
+    """An exported network, which `encode_frames` uses as long as no weight changes."""
 
     def __init__(self, config: NaturalConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> None:
         super().__init__(config)
@@ -183,8 +186,8 @@ class Natural(PreTrainedModel, Backbone):
     def dense_images(self, pixels: Tensor) -> Tensor:
         """Encode uint8 pixels (T, 3, h, w) to the network's last map, (T, D, rows, columns); gradients flow."""
         weight = self.network.classifier.weight
-        scaled = (pixels.float() - PIXEL_MEAN) * PIXEL_SCALE
-        return self.network(scaled.to(weight.dtype).contiguous(memory_format=torch.channels_last))
+        scaled = normalize(pixels).to(weight.dtype)
+        return self.network(scaled.contiguous(memory_format=torch.channels_last))
 
     def class_probabilities(self, features: Tensor) -> Tensor:
         """Return the mean class probabilities (T, C) over the windows of maps (T, D, rows, columns), float32."""
@@ -204,7 +207,24 @@ class Natural(PreTrainedModel, Backbone):
         """Encode frames of any size, each on its own: (T, d), float32."""
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
-        return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
+        tower, batches = current_tower(self), self.image_batches(frames)
+        if tower is not None:
+            return torch.cat([self.by_export(tower, normalize(pixels)) for pixels in batches])
+        return torch.cat([self.image_features(pixels) for pixels in batches])
+
+    def tower_input(self, pixels: Pixels) -> Tensor:
+        """Return the network's input for frames of one size: uint8 (T, H, W, 3) -> float32 (T, 3, h, w)."""
+        return normalize(self.preprocess(Frames(pixels, np.zeros(len(pixels)))))
+
+    def by_torch(self, pixels: Tensor) -> Tensor:
+        """Encode the network's input (T, 3, h, w) by PyTorch: (T, d), float32."""
+        scaled = pixels.to(self.network.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
+        return self.place(self.class_probabilities(self.network(scaled)))
+
+    def by_export(self, tower: ImageTower, pixels: Tensor) -> Tensor:
+        """Encode the network's input (T, 3, h, w) by an exported network: (T, d), float32."""
+        maps = tower(pixels).to(self.network.classifier.weight.dtype)
+        return self.place(self.class_probabilities(maps))
 
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts of at most the maximum number of tokens."""
@@ -259,6 +279,11 @@ class Natural(PreTrainedModel, Backbone):
             whole = hashlib.sha256(f"{size} {image} {text} {self.text_rule} {tokens}".encode()).hexdigest()
             self._hashes = (version, (whole, VideoFingerprint(image, size)))
         return self._hashes[1]
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """Return the network's values of uint8 pixels (T, 3, h, w), float32."""
+    return (pixels.float() - PIXEL_MEAN) * PIXEL_SCALE
 
 
 def load_installed(precision: str, device: torch.device) -> Natural:

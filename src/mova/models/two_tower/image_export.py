@@ -1,4 +1,4 @@
-"""Export the image tower of a two-tower model to ONNX, and measure it against PyTorch on this processor.
+"""Export the image tower of a two-tower model to ONNX, and measure that of any model against PyTorch on this processor.
 
 Shape legend: T frames, H W picture pixels, h w model input pixels, d width of the model's space.
 """
@@ -10,6 +10,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import ModelError, UsageError
+from mova.models.families import family_of_folder
 from mova.models.hub import read_json
-from mova.models.two_tower.image_tower import DOCUMENT_NAME, MODEL_NAME, TowerCheck, open_image_tower, processor
+from mova.models.two_tower.image_tower import (
+    DOCUMENT_NAME,
+    MODEL_NAME,
+    Exportable,
+    TowerCheck,
+    open_image_tower,
+    processor,
+)
 from mova.models.two_tower.model import TwoTower
 from mova.utils.hashing import content_hash
 from mova.video.reader import read_count
@@ -72,11 +81,7 @@ def export_images(
         >>> check_images("exported").lowest > 0.99
         True
     """
-    target = Path(folder).expanduser()
-    if not 0 < least_cosine <= 1:
-        raise UsageError(f"the lowest cosine must be in (0, 1], not {least_cosine}")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target}: exists and is not an empty folder; choose another name")
+    target = new_target(folder, least_cosine)
     if model.image_rule.resize == "patches":
         raise ModelError(f"{model.name}: takes pictures of several shapes, so that its image tower cannot be exported")
     if 4 * sum(weight.numel() for weight in model.video_parameters()) > MOST_BYTES:
@@ -85,10 +90,29 @@ def export_images(
     exact = target / MODEL_NAME
     _write(model, exact)
     if int8:
-        _quantize(exact)
+        quantize(exact)
+    save_beside(model, target, least_cosine=least_cosine, int8=int8)
+
+
+def new_target(folder: str | Path, least_cosine: float) -> Path:
+    """Return the folder of an export.
+
+    Raises:
+        UsageError: it is not empty, or the cosine is out of range.
+    """
+    target = Path(folder).expanduser()
+    if not 0 < least_cosine <= 1:
+        raise UsageError(f"the lowest cosine must be in (0, 1], not {least_cosine}")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: exists and is not an empty folder; choose another name")
+    return target
+
+
+def save_beside(model: Any, target: Path, **settings: Any) -> None:
+    """Save a model beside the file of its image tower, with the document that binds both."""
     model.save_pretrained(target)
-    written = {"fingerprint": model.fingerprint(), "hash": content_hash(exact), "int8": int8}
-    _write_document(target, {**written, "least_cosine": least_cosine, "checks": {}})
+    written = {"fingerprint": model.fingerprint(), "hash": content_hash(target / MODEL_NAME), **settings}
+    _write_document(target, {**written, "checks": {}})
 
 
 def check_images(folder: str | Path, pictures: Sequence[npt.NDArray[np.uint8]] | None = None) -> TowerCheck:
@@ -109,15 +133,15 @@ def check_images(folder: str | Path, pictures: Sequence[npt.NDArray[np.uint8]] |
     if not (home / DOCUMENT_NAME).is_file():
         raise ModelError(f"{home}: has no exported image tower; make one with `mova models export NAME FOLDER`")
     document = read_json(home / DOCUMENT_NAME)
-    model = TwoTower.from_pretrained(home, precision="auto", device="cpu")
+    family = family_of_folder(home)
+    if family is None or family.export_images is None:
+        raise ModelError(f"{home}: was not written by `mova models export`")
+    model: Exportable = family.model_class().from_pretrained(home, precision="auto", device="cpu")
     tower = open_image_tower(home, document, model.fingerprint(), model.weights_version())
     shown = random_pictures() if pictures is None else list(pictures)
-    inputs = torch.cat([model.image_rule.apply(p[None], model.device, torch.float32) for p in shown])
+    inputs = torch.cat([model.tower_input(p[None]) for p in shown])
     with torch.inference_mode():
-        ways: tuple[Callable[[Tensor], Tensor], ...] = (
-            lambda pixels: model.image_features(pixels.to(model.compute_dtype)),
-            tower,
-        )
+        ways: tuple[Callable[[Tensor], Tensor], ...] = (model.by_torch, partial(model.by_export, tower))
         expected, found = (torch.cat([way(part) for part in inputs.split(BATCH)]) for way in ways)
         rates = _rates(ways, inputs[:BATCH])
     cosines = torch.nn.functional.cosine_similarity(expected.double(), found.double())
@@ -178,14 +202,35 @@ def _write(model: TwoTower, path: Path) -> None:
             raise ModelError(f"{model.name}: its image tower cannot be exported: {reason}") from error
 
 
-def _quantize(path: Path) -> None:
-    """Replace a file of ONNX by one with matrix products in int8."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+def quantize(path: Path, inputs: Sequence[Tensor] = ()) -> None:
+    """Replace a file of ONNX by one in int8.
+
+    Args:
+        path: of the file.
+        inputs: of the tower, (T, 3, h, w) each: ranges of all values are measured on them, and convolutions are
+            replaced, too. Without any, matrix products alone are, and measure their inputs while they run.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+
+    class Shown(CalibrationDataReader):
+        """The inputs, one by one."""
+
+        def __init__(self) -> None:
+            self._rest = iter(inputs)
+
+        def get_next(self) -> dict[str, Any] | None:
+            """Return the next input; None after the last."""
+            pixels = next(self._rest, None)
+            return None if pixels is None else {"pixels": pixels.numpy()}
 
     exact = path.rename(path.with_suffix(".exact"))
+    settings = {"weight_type": QuantType.QInt8, "per_channel": True}
     logging.disable(logging.WARNING)  # it recommends a step that changes nothing here
     try:
-        quantize_dynamic(exact, path, op_types_to_quantize=QUANTIZED, weight_type=QuantType.QInt8, per_channel=True)
+        if len(inputs):
+            quantize_static(exact, path, Shown(), **settings)
+        else:
+            quantize_dynamic(exact, path, op_types_to_quantize=QUANTIZED, **settings)
     finally:
         logging.disable(logging.NOTSET)
     exact.unlink()

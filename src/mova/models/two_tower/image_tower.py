@@ -1,4 +1,4 @@
-"""The image tower of a two-tower model as a file of ONNX beside the saved model, run by ONNX Runtime on a CPU.
+"""The image tower of a model as a file of ONNX beside the saved model, run by ONNX Runtime on a CPU.
 
 A folder with an export holds `image_tower.onnx` and `image_tower.json`: the fingerprint of the model, the hash of the
 file, and what was measured on each processor. The tower is used only where its own measurement allows it.
@@ -13,7 +13,7 @@ import platform
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torch import Tensor
 from mova.errors import ModelError
 from mova.models.hub import read_json
 from mova.models.precision import choose_dtype
+from mova.types import Pixels
 from mova.utils.hashing import content_hash
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,34 @@ class TowerCheck:
         return asdict(self)
 
 
+class Exportable(Protocol):
+    """A model whose image tower can be exported.
+
+    Attributes:
+        image_tower: the exported one, which `encode_frames` uses as long as no weight changes.
+    """
+
+    image_tower: ImageTower | None
+    device: torch.device
+
+    def fingerprint(self) -> str:
+        """See `DualEncoder`."""
+
+    def weights_version(self) -> int:
+        """See `DualEncoder`."""
+
+    def tower_input(self, pixels: Pixels) -> Tensor:
+        """Return the tower's input for frames of one size: uint8 (T, H, W, 3) -> float32 (T, 3, h, w)."""
+
+    def by_torch(self, pixels: Tensor) -> Tensor:
+        """Encode the tower's input by PyTorch: (T, 3, h, w) -> vectors (T, d), float32."""
+
+    def by_export(self, tower: ImageTower, pixels: Tensor) -> Tensor:
+        """Encode the tower's input by an exported tower: (T, 3, h, w) -> vectors (T, d), float32."""
+
+
 class ImageTower:
-    """An exported image tower: normalized pixels (T, 3, h, w) become vectors (T, d), float32.
+    """An exported image tower: normalized pixels (T, 3, h, w) become its outputs, float32.
 
     Args:
         path: a file of ONNX.
@@ -71,7 +98,7 @@ class ImageTower:
         return onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Encode normalized pixels (T, 3, h, w), float32, to vectors (T, d)."""
+        """Run the tower on normalized pixels (T, 3, h, w), float32."""
         return torch.from_numpy(self._session.run(None, {"pixels": pixels.numpy()})[0])
 
 
@@ -98,6 +125,19 @@ def usable_image_tower(folder: Path, fingerprint: str, version: int) -> ImageTow
     except ModelError as error:
         logger.warning("%s; PyTorch is used instead", error)
     return None
+
+
+def current_tower(model: Exportable) -> ImageTower | None:
+    """Return the exported tower of a model on a CPU, if it belongs to the present weights."""
+    tower = model.image_tower
+    fits = tower is not None and model.device.type == "cpu" and tower.version == model.weights_version()
+    return tower if fits else None
+
+
+def attach_image_tower(model: Exportable, folder: Path) -> None:
+    """Let a model on a CPU use the exported image tower of the folder that it was loaded from, if it may be used."""
+    if model.device.type == "cpu" and (folder / DOCUMENT_NAME).is_file():
+        model.image_tower = usable_image_tower(folder, model.fingerprint(), model.weights_version())
 
 
 def open_image_tower(folder: Path, document: dict[str, Any], fingerprint: str, version: int) -> ImageTower:

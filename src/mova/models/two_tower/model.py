@@ -9,15 +9,14 @@ Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared widt
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mova.models.two_tower.checkpoint_encoder import CheckpointEncoder
-from mova.models.two_tower.image_tower import DOCUMENT_NAME, ImageTower, usable_image_tower
-from mova.types import Frames
+from mova.models.two_tower.image_tower import ImageTower, current_tower
+from mova.types import Frames, Pixels
 
 FRAME_BATCH = 64
 
@@ -94,10 +93,22 @@ class TwoTower(CheckpointEncoder):
         """Encode frames of any size, each on its own: (T, d), float32."""
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
-        tower = self.image_tower
-        if tower is not None and self.device.type == "cpu" and tower.version == self.weights_version():
-            return torch.cat([tower(pixels) for pixels in self._batches(frames, torch.float32)])
+        tower = current_tower(self)
+        if tower is not None:
+            return torch.cat([self.by_export(tower, pixels) for pixels in self._batches(frames, torch.float32)])
         return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
+
+    def tower_input(self, pixels: Pixels) -> Tensor:
+        """Return the image tower's input for frames of one size: uint8 (T, H, W, 3) -> float32 (T, 3, h, w)."""
+        return self.image_rule.apply(pixels, self.device, torch.float32)
+
+    def by_torch(self, pixels: Tensor) -> Tensor:
+        """Encode the tower's input (T, 3, h, w) by PyTorch: (T, d), float32."""
+        return self.image_features(pixels.to(self.compute_dtype))
+
+    def by_export(self, tower: ImageTower, pixels: Tensor) -> Tensor:
+        """Encode the tower's input (T, 3, h, w) by an exported tower: (T, d), float32."""
+        return tower(pixels)
 
     def image_batches(self, frames: Frames) -> Iterator[Tensor]:
         """Yield the image tower's input for consecutive frames, (T, 3, h, w), in batches."""
@@ -106,9 +117,3 @@ class TwoTower(CheckpointEncoder):
     def _batches(self, frames: Frames, dtype: torch.dtype) -> Iterator[Tensor]:
         for start in range(0, len(frames), FRAME_BATCH):
             yield self.image_rule.apply(frames.pixels[start : start + FRAME_BATCH], self.device, dtype)
-
-
-def attach_image_tower(model: TwoTower, folder: Path) -> None:
-    """Let a model on a CPU use the exported image tower of the folder that it was loaded from, if it may be used."""
-    if model.device.type == "cpu" and (folder / DOCUMENT_NAME).is_file():
-        model.image_tower = usable_image_tower(folder, model.fingerprint(), model.weights_version())
