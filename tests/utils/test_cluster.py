@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -100,19 +101,16 @@ def test_an_error_of_a_worker_is_ours_and_no_work_needs_no_cluster(cluster: Clus
     assert list(map_on_cluster([], squares, Cluster("nowhere"), wrong=2)) == []
 
 
-@pytest.mark.slow
-def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
-    """Of windows, the case that has more: single frames have no windows to store."""
-    cluster = replace(cluster, model=str(tiny_x_clip))
-    model = mova.load(cluster.model)
-    rule = FrameRule(fps=2.0)
+def same_features(manifest: Path, model: str, where: Cluster, folder: Path) -> FeatureStore:
+    """Store features in one process and on a cluster, assert that they are the same, and return the latter."""
+    encoder, rule = mova.load(model), FrameRule(fps=2.0)
     reports = [
-        write_features(tmp_path / name, model, manifest, rule, cluster=where)
-        for name, where in (("here", None), ("there", cluster))
+        write_features(folder / name, encoder, manifest, rule, cluster=cluster)
+        for name, cluster in (("here", None), ("there", replace(where, model=model)))
     ]
     assert reports[0].to_json() | {"seconds": 0} == reports[1].to_json() | {"seconds": 0}
     assert list(reports[1].failed) == ["broken.mp4"]
-    here, there = (FeatureStore(tmp_path / name) for name in ("here", "there"))
+    here, there = (FeatureStore(folder / name) for name in ("here", "there"))
     assert here.records.keys() == there.records.keys()
     for clip, record in here.records.items():
         other = there.records[clip]
@@ -122,8 +120,27 @@ def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cl
             np.testing.assert_array_equal(ours.pts, theirs.pts)
             np.testing.assert_array_equal(here.windows(clip), there.windows(clip))
             np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=2e-3)
-    again = write_features(tmp_path / "there", model, manifest, rule, cluster=cluster)
+    again = write_features(folder / "there", encoder, manifest, rule, cluster=replace(where, model=model))
     assert (again.written, again.unchanged, again.remembered) == (0, 6, 1)
+    return there
+
+
+def test_a_worker_stores_single_frames_as_one_process_does(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_this_process(items: Any, make: Any, cluster: Cluster, **arguments: Any) -> Iterator[tuple[int, Any]]:
+        worker = make(**arguments)
+        yield from enumerate(pickle.loads(pickle.dumps(worker(pickle.loads(pickle.dumps(item))))) for item in items)
+
+    monkeypatch.setattr("mova.features.extract.map_on_cluster", in_this_process)
+    store = same_features(manifest, MODEL, Cluster("nowhere"), tmp_path)
+    assert all(store.windows(clip) is None for clip, record in store.records.items() if record.cause is None)
+
+
+@pytest.mark.slow
+def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
+    store = same_features(manifest, str(tiny_x_clip), cluster, tmp_path)
+    assert all(store.windows(clip) is not None for clip, record in store.records.items() if record.cause is None)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 from mova.errors import MovaError, NotInstalledError, UsageError
 from mova.remote import systems
 from mova.search.index import Index
+from mova.search.ingest.cluster import encoders
 from mova.utils.cluster import Cluster
 from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder
@@ -118,6 +119,14 @@ def test_two_nodes_store_what_one_process_stores_also_after_one_is_lost(
     assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
     assert next(iter(rows(one).values()))[-1].windows is not None
     assert_same(several, one)
+
+
+def test_actors_that_decode_reserve_a_processor_beside_their_gpu() -> None:
+    assert encoders(8.0, 2, 1.0, whole_files=True) == (2, {"num_cpus": 1, "num_gpus": 1})
+    assert encoders(2.0, 8, 1.0, whole_files=True) == (2, {"num_cpus": 1, "num_gpus": 1}), "more would wait for ever"
+    assert encoders(3.0, 0, 1.0, whole_files=True) == (3, {"num_cpus": 1, "num_gpus": 0})
+    assert encoders(8.0, 2, 1.0, whole_files=False) == (2, {"num_cpus": 0, "num_gpus": 1})
+    assert encoders(1.0, 0, 0.5, whole_files=False) == (1, {"num_cpus": 0.5, "num_gpus": 0})
 
 
 def test_every_node_must_be_able_to_load_the_model(films: Path, tmp_path: Path) -> None:

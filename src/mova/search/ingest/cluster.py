@@ -129,22 +129,42 @@ def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -
         resources = ray.cluster_resources()
         processors, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
         share = min(1.0, processors / 2)  # one processor must serve a decoder and an encoder
-        most = gpus or max(1, int(processors))  # encoding actors
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.target_max_block_size = BLOCK_BYTES
         rows = ray.data.from_items(list(map(pack, tasks)), override_num_blocks=min(len(tasks), MOST_BLOCKS))
+        whole_files = not settings.window.is_picture
+        most, needs = encoders(processors, gpus, share, whole_files=whole_files)
         actors: dict[str, Any] = {
             "fn_constructor_kwargs": {"settings": settings},
             "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-            "num_gpus": 1 if gpus else 0,
+            **needs,
         }
-        if settings.window.is_picture:
-            decoded = rows.flat_map(decode_file, fn_kwargs={"settings": settings}, num_cpus=share)
-            encoded = decoded.map(EncodeWindow, num_cpus=0 if gpus else share, **actors)
+        if whole_files:
+            encoded = rows.flat_map(EncodeFile, **actors)
         else:
-            encoded = rows.flat_map(EncodeFile, num_cpus=0 if gpus else 1, **actors)
+            decoded = rows.flat_map(decode_file, fn_kwargs={"settings": settings}, num_cpus=share)
+            encoded = decoded.map(EncodeWindow, **actors)
         try:
             yield from map(unpack, encoded.iter_rows())
         except ray.exceptions.RayError as error:
             raise explained(error) from error
+
+
+def encoders(processors: float, gpus: int, share: float, *, whole_files: bool) -> tuple[int, dict[str, float]]:
+    """Return the greatest number of encoding actors, and what each of them reserves.
+
+    Actors that read whole files decode them, too, so each needs a processor beside its GPU.
+
+    Args:
+        processors, gpus: of the cluster.
+        share: of a processor, for an actor that encodes without a GPU what others decode.
+        whole_files: whether actors decode and encode.
+
+    >>> encoders(16.0, 4, 1.0, whole_files=True)
+    (4, {'num_cpus': 1, 'num_gpus': 1})
+    """
+    if whole_files:
+        most = min(gpus or int(processors), int(processors))
+        return max(1, most), {"num_cpus": 1, "num_gpus": 1 if gpus else 0}
+    return gpus or max(1, int(processors)), {"num_cpus": 0 if gpus else share, "num_gpus": 1 if gpus else 0}
