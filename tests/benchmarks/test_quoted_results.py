@@ -189,6 +189,16 @@ def test_the_page_quotes_the_comparison_of_encoders() -> None:
         assert f"| {line} |" in page
 
 
+def test_the_page_quotes_the_image_towers() -> None:
+    for name, row in rows("image_towers").items():
+        rate, ratio, *cosines = cells(MEASUREMENTS, name)
+        assert float(rate) == pytest.approx(row["frames per second"], abs=0.051)
+        assert float(ratio) == pytest.approx(row["ratio"], abs=0.0051)
+        assert [float(cosine) for cosine in cosines] == [
+            pytest.approx(row[key], abs=0.000051) for key in ("lowest cosine", "mean")
+        ]
+
+
 @pytest.mark.parametrize(
     ("first", "name", "form", "novelty"),
     [

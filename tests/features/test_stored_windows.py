@@ -222,6 +222,7 @@ def test_heads_are_trained_around_models_whose_weights_stay(
     assert around
     assert any(not torch.equal(first[name], last[name]) for name in around)
     assert all(torch.equal(read[name], last[name]) for name in around)
+    model.save_pretrained(tmp_path / "run")  # where it was loaded from
     assert model.window == start.window
     assert model.fingerprint() == start.fingerprint(), "no weight of the encoder was trained: one index serves both"
     row = read_manifest(worlds_manifest)[0]

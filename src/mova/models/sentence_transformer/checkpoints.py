@@ -98,7 +98,8 @@ def copy_with(folder: Path, target: Path, settings: dict[str, Any], prompts: dic
     """Copy a checkpoint, with other settings of mova and other prompts."""
     for name, path in _files(folder, (*DESCRIBING, ".safetensors")):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / name)
+        if path.resolve() != (target / name).resolve():  # a model may be saved where it was loaded from
+            shutil.copyfile(path, target / name)
     library = optional_json(folder / SETTINGS) | {"prompts": prompts}
     for file, content in ((SETTINGS, library), (OWN_SETTINGS, settings)):
         (target / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
