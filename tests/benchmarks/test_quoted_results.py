@@ -185,7 +185,9 @@ def test_the_page_quotes_the_comparison_of_encoders() -> None:
     page = MEASUREMENTS.read_text(encoding="utf-8")
     for row in document["rows"]:
         figures = (row[name] for name in ("retrieval R@1", "moments R1@0.5", "alignment mIoU", "no match AUC"))
-        line = " | ".join((row["data"], f"`{row['name']}`", *figures, f"{row['MB per hour']:.1f}"))
+        costs = (row["seconds of video per second"], row["peak MB"])
+        ends = (*figures, *(f"{cost:.0f}" for cost in costs), f"{row['MB per hour']:.1f}")
+        line = " | ".join((row["data"], f"`{row['name']}`", f"{row['window']:g} s", *ends))
         assert f"| {line} |" in page
 
 
