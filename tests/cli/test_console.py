@@ -102,6 +102,18 @@ def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> 
     assert not set(printed + noted) & set("\x1b\x07\r\u202e\x9b")
 
 
+def test_a_narrow_terminal_folds_paths_and_cuts_nothing_off() -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, width=24, no_color=True)
+    table = Table()
+    for name in ("score", "video"):
+        table.add_column(name)
+    table.add_row("0.5", Text("/films/a-long-folder/the-last-one.mp4"))
+    console.show(table, shown)
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    cells = [line.split("│")[2].strip() for line in lines if line.count("│") == 3]
+    assert "".join(cells) == "/films/a-long-folder/the-last-one.mp4"
+
+
 def test_names_in_a_progress_bar_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(console, "err", shown)

@@ -102,6 +102,7 @@ def test_a_model_is_downloaded_once_after_a_yes(hub: Hub, tmp_path: Path, tiny_c
     refused = pull(hub, tmp_path, "someone/clip", answer="n\n")
     assert refused.returncode != 0
     assert "Download it?" in refused.stderr
+    assert "not downloaded; --yes" in refused.stderr
     assert not hub.asked
 
     pulled = pull(hub, tmp_path, "someone/clip", "--json", answer="y\n")

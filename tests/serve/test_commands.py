@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,6 +162,12 @@ def test_a_later_service_keeps_its_file_and_a_folder_that_cannot_be_written_is_n
         pass
     with answering("s3://bucket/index", Engine(str(tmp_path / "nowhere"))):
         pass
+
+
+def test_windows_is_refused_with_what_to_do(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mova.cli.commands.serve.sys", SimpleNamespace(platform="win32"))
+    code, _, err = call("serve", "--index", tmp_path)
+    assert (code, "needs Linux or macOS; on Windows, run it in WSL" in err) == (2, True)
 
 
 QUICK = [

@@ -123,11 +123,12 @@ def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console)
             say(line, stdout)
     show(_table(moments), stdout)
     if not moments and moments.skip:
-        note(f"there are no more than {moments.skip} moments; take an earlier page", stderr)
+        note(f"the answer ends before moment {moments.skip + 1}; take an earlier page", stderr)
     elif not moments:
         note("no moments found; the index may be empty, or --min-score too high", stderr)
     elif moments.skip:
-        more = f"; the next: --skip {moments.skip + k}" if len(moments) == k else "; there are no more"
+        rest = f"--skip {moments.skip + k}" if moments.skip % k else f"--page {moments.skip // k + 2}"
+        more = f"; the next: {rest}" if len(moments) == k else "; there are no more"
         note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}", stderr)
 
 

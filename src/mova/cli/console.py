@@ -86,6 +86,7 @@ def say(text: str, console: Console = out) -> None:
 def show(table: Table, console: Console = out) -> None:
     """Print a table, folded to the terminal's width. In a file or pipe no cell is folded, so that paths stay whole."""
     for column in table.columns:
+        column.overflow = "fold"  # the end of a path, which says more than its beginning, is not cut off
         column._cells = [_printable_cell(cell) for cell in column._cells]
     (console if console is not out or out.is_terminal else Console(width=PIPE_WIDTH)).print(table)
 

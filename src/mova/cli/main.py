@@ -38,6 +38,7 @@ from mova.cli.eval import rerank as eval_rerank
 from mova.cli.eval import worlds as eval_worlds
 from mova.cli.library import forget, list_videos, status, update, versions, watch
 from mova.cli.options import take_groups
+from mova.cli.placement import with_placement
 from mova.cli.user_settings import apply_config
 from mova.data.manifest_paths import OUTSIDE
 from mova.errors import MovaError, VideoError, not_installed
@@ -68,6 +69,8 @@ class Command(NamedTuple):
     """Whether the command also accepts the keys of a recipe as options: `--training.max_steps 10`."""
     more_help: Callable[[list[str]], str] | None = None
     """Words of the command line -> what `--help` prints after the options."""
+    loads_model: bool = False
+    """Whether the command gets --device and --precision for the models that it loads."""
 
 
 GROUPS = {
@@ -75,31 +78,31 @@ GROUPS = {
     "data": "Create, convert and check data.",
 }
 COMMANDS = (
-    Command("", "index", index.index, SEARCH),
-    Command("", "search", search.search, SEARCH),
-    Command("", "highlights", highlights.highlights, SEARCH),
-    Command("", "align", align.align, SEARCH),
+    Command("", "index", index.index, SEARCH, loads_model=True),
+    Command("", "search", search.search, SEARCH, loads_model=True),
+    Command("", "highlights", highlights.highlights, SEARCH, loads_model=True),
+    Command("", "align", align.align, SEARCH, loads_model=True),
     Command("", "score", score.score, SEARCH),
     Command("", "judge", judge.judge, SEARCH),
     Command("", "explain", explain.explain, SEARCH),
-    Command("", "serve", serve.serve, SEARCH),
+    Command("", "serve", serve.serve, SEARCH, loads_model=True),
     Command("", "status", status.status, LIBRARY),
     Command("", "list", list_videos.list_videos, LIBRARY),
-    Command("", "update", update.update, LIBRARY),
-    Command("", "watch", watch.watch, LIBRARY),
+    Command("", "update", update.update, LIBRARY, loads_model=True),
+    Command("", "watch", watch.watch, LIBRARY, loads_model=True),
     Command("", "forget", forget.forget, LIBRARY),
     Command("", "versions", versions.versions, LIBRARY),
     Command("", "train", train.train, TRAIN, overrides=True, more_help=train.recipe_help),
     Command("", "fit", fit.fit, TRAIN),
     Command("", "reproduce", reproduce.reproduce, TRAIN, overrides=True),
-    Command("", "demo", demo.demo, MORE),
+    Command("", "demo", demo.demo, MORE, loads_model=True),
     Command("", "models", models.models, MORE),
     Command("", "config", config.config, MORE),
     Command("", "bench", bench.bench, MORE),
     Command("data", "convert", convert.convert),
     Command("data", "export", export.export),
     Command("data", "check", check.check),
-    Command("data", "features", features.features),
+    Command("data", "features", features.features, loads_model=True),
     Command("data", "worlds", data_worlds.worlds),
     Command("data", "table", table.table),
     Command("data", "shards", shards.shards),
@@ -107,15 +110,15 @@ COMMANDS = (
     Command("data", "contrast", contrast.contrast),
     Command("data", "synthesize", synthesize.synthesize),
     Command("data", "weights", weights.weights),
-    Command("eval", "retrieval", tasks.retrieval),
-    Command("eval", "moments", tasks.moments),
-    Command("eval", "classify", tasks.classify),
-    Command("eval", "choice", tasks.choice),
-    Command("eval", "entailment", tasks.entailment),
-    Command("eval", "worlds", eval_worlds.worlds),
-    Command("eval", "long", eval_long.long),
-    Command("eval", "relations", eval_relations.relations),
-    Command("eval", "rerank", eval_rerank.rerank),
+    Command("eval", "retrieval", tasks.retrieval, loads_model=True),
+    Command("eval", "moments", tasks.moments, loads_model=True),
+    Command("eval", "classify", tasks.classify, loads_model=True),
+    Command("eval", "choice", tasks.choice, loads_model=True),
+    Command("eval", "entailment", tasks.entailment, loads_model=True),
+    Command("eval", "worlds", eval_worlds.worlds, loads_model=True),
+    Command("eval", "long", eval_long.long, loads_model=True),
+    Command("eval", "relations", eval_relations.relations, loads_model=True),
+    Command("eval", "rerank", eval_rerank.rerank, loads_model=True),
     Command("eval", "generation", generation.generation),
     Command("eval", "synvita", synvita.synvita),
     Command("eval", "matrix", matrix.matrix),
@@ -190,7 +193,8 @@ def build_app() -> typer.Typer:
         register = apps[command.group].command(
             command.name, cls=_Command, context_settings=settings, rich_help_panel=command.panel
         )
-        register(take_groups(command.function))
+        function = take_groups(command.function)
+        register(with_placement(function) if command.loads_model else function)
     return root
 
 

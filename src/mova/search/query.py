@@ -133,7 +133,7 @@ def query_sentences(text: str) -> list[str]:
     if len(sentences) > MAX_SENTENCES:
         raise UsageError(
             f"the query has {len(sentences):,} sentences, but at most {MAX_SENTENCES} are searched at once; "
-            "shorten it, or search for its parts"
+            "shorten it, or search for each line of a file (mova search --queries FILE)"
         )
     return sentences
 

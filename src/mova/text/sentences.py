@@ -73,7 +73,7 @@ def split_sentences(text: str) -> list[str]:
         ['Dr. Smith pours 1.5 l of tea.', 'Then she sits down']
     """
     if not is_unicode(text):
-        raise UsageError(f"the caption is not valid Unicode text ({text[:80]!r}); write it in UTF-8")
+        raise UsageError(f"the text is not valid Unicode ({text[:80]!r}); write it in UTF-8")
     sentences: list[str] = []
     for line in _lines(text):
         for piece in _split_line(line):
@@ -82,7 +82,7 @@ def split_sentences(text: str) -> list[str]:
             elif sentences:
                 sentences[-1] += piece if piece[:1] in ".!?…" else f" {piece}"
     if not sentences:
-        raise UsageError("the caption has no words; write at least one sentence")
+        raise UsageError("the text has no words; write at least one sentence")
     return sentences
 
 

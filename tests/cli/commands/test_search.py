@@ -146,6 +146,11 @@ def test_options_narrow_the_search(tmp_path: Path, call: Call) -> None:
     whole = found()
     assert found("-k", 1, "--page", 1) + found("-k", 1, "--page", 2) == whole[:2]
     assert found("--skip", 1) == whole[1:]
+    for options, message in (
+        (("--page", 2), "moments 2 to 2; the next: --page 3\n"),
+        (("--page", 99), "the answer ends before moment 99; take an earlier page\n"),
+    ):
+        assert call("search", "red", "--index", folder, "-k", 1, *options)[2] == message
     document = json.loads(call("search", "red", "--index", folder, "--json", "--folder", "deep", "--skip", 1)[1])
     assert (document["filter"], document["skip"]) == ({"folders": ["deep"]}, 1)
     assert document["evidence"] == "strong", "of the moments before this page too"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import emit, note, say
-from mova.cli.options import Fps, Json, Model, Splits
+from mova.cli.options import Device, Fps, Json, Model, Splits
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def fit(
             "fit what two moments share.",
         ),
     ] = False,
+    device: Device = None,
     json: Json = False,
 ) -> None:
     """Fit an encoder to captioned images and clips by ridge regression, and save it as a model of its own.
@@ -54,7 +55,7 @@ def fit(
 
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         raise UsageError(f"{target}: exists; name a new folder")
-    encoder = load(model or DEFAULT_MODEL, precision="fp32")
+    encoder = load(model or DEFAULT_MODEL, precision="fp32", device=device)
     if relations:
         _fit_relations(encoder, source, target, seed, json)
         return

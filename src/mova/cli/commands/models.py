@@ -105,7 +105,7 @@ def _pull(name: str, yes: bool, json: bool) -> None:
     """Download a checkpoint of the Hub after showing its size and license, unless it is on this machine.
 
     Raises:
-        UsageError: the weights come with mova or with an extra.
+        UsageError: the weights come with mova or with an extra, or the answer is no.
         ModelError: it cannot be found or downloaded.
     """
     from mova.models.hub import find_checkpoint, is_cached
@@ -120,7 +120,10 @@ def _pull(name: str, yes: bool, json: bool) -> None:
         about = f"{entry.size}, {entry.licence}" if entry is not None else "size and license: see its page on the Hub"
         note(f"{name}: {about}")
         if not yes:
-            typer.confirm("Download it?", abort=True, err=True)
+            try:
+                typer.confirm("Download it?", abort=True, err=True)
+            except typer.Abort as error:  # a no, or nobody to answer
+                raise UsageError(f"{name}: not downloaded; --yes downloads without asking") from error
     folder = find_checkpoint(name)
     if json:
         emit({"model": name, "folder": str(folder)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,8 @@ def serve(
     Only this machine can connect, unless --host or --public-url says otherwise. Then every client needs a token; if
     none is set, one is made and printed. Ctrl-C stops the service.
     """
+    if sys.platform == "win32":
+        raise UsageError("mova serve needs Linux or macOS; on Windows, run it in WSL, or in the Dockerfile's container")
     try:
         from mova.serve import server
     except ImportError as error:

@@ -29,6 +29,8 @@ UNIT_TOLERANCE = 0.02
 
 NAMES = {"frame_rate": "frame rate", "window": "frames per window", "stride": "stride in frames"}
 """Names of some settings in messages."""
+HASH_SHOWN = 12
+"""Characters of a fingerprint in messages."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ class Meta:
             IndexMismatchError: with the properties that differ.
         """
         if differ := self.differences(requested):
-            names = f" (model {self.model!r}, requested: {requested.model!r})"
+            made = "" if self.model == requested.model else f"the model {self.model!r}, not {requested.model!r}: "
             raise IndexMismatchError(
-                f"{uri}: the index was created with {';  '.join(differ)}{names}. Nothing was changed. "
+                f"{uri}: the index was created with {made}{';  '.join(differ)}. Nothing was changed. "
                 f"Use the model and the frame rate it was made with, or index into another folder: several indexes "
                 f"of one model are searched together (--index A --index B)."
             )
@@ -103,10 +105,15 @@ class Meta:
         """Return in words why vectors of two indexes must not be mixed; nothing if they may be."""
         stored = asdict(self)
         return [
-            f"{NAMES.get(key, key)} {stored[key]!r}, not {value!r}"
+            f"{NAMES.get(key, key)} {_brief(stored[key])}, not {_brief(value)}"
             for key, value in asdict(other).items()
             if key not in ("model", "schema") and stored[key] != value
         ]
+
+
+def _brief(value: object) -> str:
+    """Return a value for a message; of a hash its beginning."""
+    return repr(value[:HASH_SHOWN] if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,7 +89,8 @@ class Sources:
         """
         if not self.roots:
             raise UsageError(
-                f"{uri}: does not know which folders it was made from (by an earlier version, or remote); "
+                f"{uri}: does not know which folders it was made from (they were forgotten, or an "
+                f"earlier version made it); "
                 f"name them to `mova index PATH... --index {uri}`"
             )
         present = [root for root in self.roots if uri_of(root.path) is not None or os.path.exists(root.path)]
