@@ -177,7 +177,7 @@ def test_a_filter_that_leaves_nothing_is_refused_before_the_model_is_loaded(
 def test_a_page_after_the_last_says_so(folder: Path, call: Call) -> None:
     code, _, err = call("search", "red", "--index", folder, "--page", 9)
     assert code == 0
-    assert "no more than 80 moments" in err
+    assert "the answer ends before moment 81" in err
 
 
 def test_several_indexes_are_searched_as_one_and_what_is_missing_is_named(folder: Path, call: Call) -> None:
