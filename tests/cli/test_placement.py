@@ -43,5 +43,9 @@ def test_they_hold_while_the_command_runs(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_wrong_value_is_one_message(call: Callable[..., tuple[int, str, str]]) -> None:
-    code, _, err = call("index", ".", "--precision", "fp17")
-    assert (code, err) == (2, "mova: --precision 'fp17': choose one of auto, fp32, bf16\n")
+    for option, value, message in (
+        ("--precision", "fp17", "choose one of auto, fp32, bf16"),
+        ("--device", "cuda:x", "is unknown; use cpu, cuda or cuda:1"),
+    ):
+        code, _, err = call("search", "red", option, value)
+        assert (code, err) == (2, f"mova: {option} {value!r}: {message}\n")

@@ -66,9 +66,8 @@ def fit(
     if json:
         emit({"model": str(target) if report.helps else None, "encoder": encoder.name, **report.to_json()})
     else:
-        clips = report.rows - report.images
         say(
-            f"{report.images} images and {clips} clips, held out among {report.gallery}: "
+            f"{report.images} images and {report.rows - report.images} clips, held out among {report.gallery}: "
             f"R@1 {report.recall_before:g} -> {report.recall_after:g} %, "
             f"mean reciprocal rank {report.rank_before:g} -> {report.rank_after:g} "
             f"(gain {report.gain:g}, standard error {report.error:g})"

@@ -90,12 +90,8 @@ def serve(
     Only this machine can connect, unless --host or --public-url says otherwise. Then every client needs a token; if
     none is set, one is made and printed. Ctrl-C stops the service.
     """
-    if sys.platform == "win32":
-        raise UsageError("mova serve needs Linux or macOS; on Windows, run it in WSL, or in the Dockerfile's container")
-    try:
-        from mova.serve import server
-    except ImportError as error:
-        raise UsageError(f"{error.name} is not installed; install mova[serve]") from error
+    _require_service()
+    from mova.serve import server
     from mova.serve.settings import Settings, needs_token, new_token, state_folder
 
     token = _token(token_file)
@@ -117,6 +113,20 @@ def serve(
         shard=shard,
     )
     server.run(settings, partial(_announce, settings, made), printed_answer)
+
+
+def _require_service() -> None:
+    """Raise if the service cannot run here.
+
+    Raises:
+        UsageError: on Windows, or without the extra `serve`.
+    """
+    if sys.platform == "win32":
+        raise UsageError("mova serve needs Linux or macOS; on Windows, run it in WSL, or in the Dockerfile's container")
+    try:
+        from mova.serve import server  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{error.name} is not installed; install mova[serve]") from error
 
 
 def _second(options: RerankOptions) -> Reranker | None:
