@@ -78,7 +78,7 @@ wheel: $(STAMP)  ## build and check the wheel in dist/ (MOVA_REPOSITORY=https://
 
 sbom: $(STAMP)  ## list all installed packages with versions and licenses in build/sbom.json (CycloneDX)
 	@mkdir -p build
-	$(BIN)/python -m pip install --quiet 'cyclonedx-bom>=7'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'cyclonedx-bom>=7'
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
 
 bench: $(STAMP)  ## run all benchmarks in their quick form (drop --quick for the recorded figures)
