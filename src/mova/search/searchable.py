@@ -155,7 +155,8 @@ class SearchableIndex(OpenIndex):
         """Return the k best moments that look like a moment of a video or a picture, best first.
 
         Args:
-            example: `film.mp4@1:23`, the path of a picture, or an `Example`; it is not among the results.
+            example: `film.mp4@1:23`, the path of a picture, or an `Example`; it is not among the results. A picture in
+                memory: `search(picture)`.
             text: words that the moments should show too.
             k: return at most k moments.
             words: weight of the words, from 0 to 1.
@@ -170,8 +171,7 @@ class SearchableIndex(OpenIndex):
         """
         from mova.search.like.example import Example
 
-        if isinstance(example, str):
-            example = Example.parse(example)
+        example = Example.of(example)
         require_page(k, skip)
         wanted = filter or Filter()
         options: dict[str, Any] = {"words": words, "by": by, "one_per_video": wanted.one_per_video}

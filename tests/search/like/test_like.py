@@ -117,6 +117,13 @@ def test_words_move_the_answer_by_their_weight(index: Index, tmp_path: Path) -> 
     assert set(both) == {("b.mp4", 2.0, 4.0), ("c.mp4", 0.0, 2.0)}
 
 
+def test_an_example_may_be_a_path_and_anything_else_is_one_message(index: Index, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not ndarray; with a picture in memory, search by index\.search\(picture\)"):
+        index.search_like(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no such file"):
+        index.search_like(tmp_path / "none.mp4@0:01")  # type: ignore[arg-type]
+
+
 def test_wrong_input_is_one_message(index: Index, tmp_path: Path) -> None:
     film = tmp_path / "films" / "a.mp4"
     with pytest.raises(UsageError, match=r"5\.0 s long, so that it shows nothing at 9 s"):

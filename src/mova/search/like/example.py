@@ -47,6 +47,26 @@ class Example:
             raise UsageError(f"{self.path}: the time of an example must be 0 s or later, not {self.time}")
 
     @classmethod
+    def of(cls, value: object) -> Example:
+        """Return an example as it is, and that which a text or path names (`parse`).
+
+        Example:
+            >>> Example.of(Path("film.mp4@83")).time
+            83.0
+
+        Raises:
+            UsageError: something else, or see `parse`.
+        """
+        if isinstance(value, Example):
+            return value
+        if not isinstance(value, str | Path):
+            raise UsageError(
+                f"an example is a path, such as film.mp4@1:23, or an Example, not {type(value).__name__}; with a "
+                "picture in memory, search by index.search(picture)"
+            )
+        return cls.parse(str(value))
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read `FILE@TIME` or the path of a picture. TIME is h:mm:ss, m:ss or seconds.
 
