@@ -64,8 +64,8 @@ class Trial:
             try:
                 report = Index(self.index, MeanColor(wait=wait)).add([self.films])
                 problem = "failed files" if report.failed else ""
-            except MovaError:
-                problem = "refused"
+            except MovaError as error:
+                problem = f"refused: {error}"
             except BaseException as error:  # noqa: BLE001  what must not happen is counted
                 problem = f"{type(error).__name__}: {error}"
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -73,13 +73,16 @@ class Trial:
 
         return run
 
-    def take_outcomes(self) -> None:
-        """Count the outcomes of runs that ended."""
+    def take_outcomes(self, disturbed: bool = True) -> None:
+        """Count the outcomes of runs that ended; print what refused a run that was not disturbed."""
         for path in self.folder.glob("outcome-*"):
             problem = path.read_text(encoding="utf-8")
-            self.counts["refused"] += problem == "refused"
+            refused = problem.startswith("refused")
+            self.counts["refused"] += refused
             self.counts["failed files"] += problem == "failed files"
-            if problem not in ("", "refused", "failed files"):
+            if refused and not disturbed:
+                print(f"an undisturbed run was {problem}")
+            if not refused and problem not in ("", "failed files"):
                 self.counts["other_errors"] += 1
                 print(f"not one of mova's errors: {problem}")
             path.unlink()
@@ -94,7 +97,7 @@ class Trial:
     def finish(self) -> None:
         """Index without a disturbance; compare with the undisturbed index; begin anew."""
         attempt(self.work(wait=0.0), None)
-        self.take_outcomes()
+        self.take_outcomes(disturbed=False)
         stored = contents(self.index)
         self.counts["lost"] += sum(stored.videos.get(name) != frames for name, frames in self.complete.videos.items())
         self.counts["twice"] += max(0, stored.frames - self.complete.frames)
