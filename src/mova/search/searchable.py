@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from mova.scoring.false_alarm import BAR
@@ -142,7 +143,7 @@ class SearchableIndex(OpenIndex):
 
     def search_like(
         self,
-        example: Example | str,
+        example: Example | str | Path,
         text: str = "",
         k: int = 10,
         *,

@@ -121,7 +121,7 @@ def test_an_example_may_be_a_path_and_anything_else_is_one_message(index: Index,
     with pytest.raises(UsageError, match=r"not ndarray; with a picture in memory, search by index\.search\(picture\)"):
         index.search_like(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no such file"):
-        index.search_like(tmp_path / "none.mp4@0:01")  # type: ignore[arg-type]
+        index.search_like(tmp_path / "none.mp4@0:01")
 
 
 def test_wrong_input_is_one_message(index: Index, tmp_path: Path) -> None:
