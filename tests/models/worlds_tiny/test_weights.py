@@ -54,7 +54,7 @@ def test_every_factor_is_known_in_training_styles(model: WorldsTiny) -> None:
 def test_the_small_model_reads_shapes_and_motions_better() -> None:
     small = load("mova-worlds-small")
     assert isinstance(small, WorldsTiny)
-    measures = evaluate_worlds(small, seed=99, styles=["flat"], clips=60, worlds=4)["flat"]
+    measures = evaluate_worlds(small, seed=99, styles=["flat"], clips=60, worlds=2)["flat"]
     floors = {
         "shape": 80,
         "shape2": 70,
