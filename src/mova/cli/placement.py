@@ -40,6 +40,7 @@ def with_placement(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def placed(*, device: str | None, precision: str | None, **values: Any) -> None:
+        """Check both options, and run the command with them."""
         if precision not in (None, *PRECISIONS):
             raise UsageError(f"--precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         if device is not None and not DEVICES.fullmatch(device):

@@ -329,15 +329,13 @@ def calibrate(
         >>> calibrate(values / 2, certain / 2, 0.8 * certain, AlignmentWeights(intercept=1.0)).round(2)
         array([[0.  , 0.58, 0.8 ]], dtype=float32)
     """
-    if not weights.calibrated:
-        ratios = np.minimum(calibrated_shown / np.maximum(posteriors.max(axis=1), CERTAIN), 1.0)
-        return posteriors * ratios.astype(np.float32)[:, None]
-    given = posteriors / np.maximum(shown, CERTAIN).astype(np.float32)[:, None]
-    np.clip(given, CERTAIN, 1 - CERTAIN, out=given)
-    logit(given, out=given)
-    given *= np.float32(weights.slope)
-    given += (weights.intercept + weights.certainty * shown_odds(shown)).astype(np.float32)[:, None]
-    expit(given, out=given)
+    given = np.minimum(posteriors / np.maximum(shown, CERTAIN).astype(np.float32)[:, None], np.float32(1.0))
+    if weights.calibrated:
+        np.clip(given, CERTAIN, 1 - CERTAIN, out=given)
+        logit(given, out=given)
+        given *= np.float32(weights.slope)
+        given += (weights.intercept + weights.certainty * shown_odds(shown)).astype(np.float32)[:, None]
+        expit(given, out=given)
     given *= calibrated_shown.astype(np.float32)[:, None]
     return given
 

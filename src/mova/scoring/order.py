@@ -24,7 +24,7 @@ COUNTS = {"starts": (20, 29, 2), "ends": (0, 31, 183), "follows": (0, 620, 353)}
 TOTALS = (9764, 16703, 9764)
 """First, middle and last sentences of these captions."""
 STORY_NATS = 0.25
-"""Log-odds of temporal order of each opening in an excerpt, where positions say little: a story is told. It was set."""
+"""Log-odds of temporal order of each opening in an excerpt, whose positions say little. It was set, not fitted."""
 LEAST_COUNT = 0.5
 """Added to each count (Krichevsky and Trofimov 1981): what was never seen is not impossible."""
 OVERLAPS = re.compile(

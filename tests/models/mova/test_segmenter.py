@@ -352,6 +352,8 @@ def test_learned_boundaries_lean_to_sentence_boundaries() -> None:
             loss.backward()
             optimiser.step()
         boundaries = model.boundaries(vectors, mask).detach()
+        if seed == 0:
+            assert boundaries[meets].mean() > 1.5 * boundaries[within].mean()
         below = (boundaries < boundaries[meets][:, None]) & within
         areas.append((below.sum(dim=1) / within.sum(dim=1)).mean().item())
     assert np.mean(areas) > 0.54, areas

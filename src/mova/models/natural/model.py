@@ -185,9 +185,13 @@ class Natural(PreTrainedModel, Backbone):
 
     def dense_images(self, pixels: Tensor) -> Tensor:
         """Encode uint8 pixels (T, 3, h, w) to the network's last map, (T, D, rows, columns); gradients flow."""
-        weight = self.network.classifier.weight
-        scaled = normalize(pixels).to(weight.dtype)
-        return self.network(scaled.contiguous(memory_format=torch.channels_last))
+        return self._maps(normalize(pixels))
+
+    def _maps(self, pixels: Tensor) -> Tensor:
+        """Return the network's last map of its input (T, 3, h, w)."""
+        scaled = pixels.to(self.network.classifier.weight.dtype)
+        maps: Tensor = self.network(scaled.contiguous(memory_format=torch.channels_last))
+        return maps
 
     def class_probabilities(self, features: Tensor) -> Tensor:
         """Return the mean class probabilities (T, C) over the windows of maps (T, D, rows, columns), float32."""
@@ -200,7 +204,7 @@ class Natural(PreTrainedModel, Backbone):
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Encode uint8 pixels (T, 3, h, w) to vectors (T, d), float32; gradients flow."""
-        return self.place(self.class_probabilities(self.dense_images(pixels)))
+        return self.by_torch(normalize(pixels))
 
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
@@ -217,9 +221,8 @@ class Natural(PreTrainedModel, Backbone):
         return normalize(self.preprocess(Frames(pixels, np.zeros(len(pixels)))))
 
     def by_torch(self, pixels: Tensor) -> Tensor:
-        """Encode the network's input (T, 3, h, w) by PyTorch: (T, d), float32."""
-        scaled = pixels.to(self.network.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
-        return self.place(self.class_probabilities(self.network(scaled)))
+        """Encode the network's input (T, 3, h, w) by PyTorch: (T, d), float32; gradients flow."""
+        return self.place(self.class_probabilities(self._maps(pixels)))
 
     def by_export(self, tower: ImageTower, pixels: Tensor) -> Tensor:
         """Encode the network's input (T, 3, h, w) by an exported network: (T, d), float32."""
