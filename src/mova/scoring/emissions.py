@@ -329,7 +329,8 @@ def calibrate(
         >>> calibrate(values / 2, certain / 2, 0.8 * certain, AlignmentWeights(intercept=1.0)).round(2)
         array([[0.  , 0.58, 0.8 ]], dtype=float32)
     """
-    given = np.minimum(posteriors / np.maximum(shown, CERTAIN).astype(np.float32)[:, None], np.float32(1.0))
+    given = posteriors / np.maximum(shown, CERTAIN).astype(np.float32)[:, None]
+    np.minimum(given, 1.0, out=given)
     if weights.calibrated:
         np.clip(given, CERTAIN, 1 - CERTAIN, out=given)
         logit(given, out=given)
