@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
@@ -127,6 +128,18 @@ def test_a_clip_has_exact_bounds(tmp_path: Path, start: float, end: float) -> No
     assert square_positions(pixels) == expected
     np.testing.assert_allclose(times, [max(0.0, k / 12.5 - start) for k in expected], atol=1e-4)
     assert probe(clip).duration == pytest.approx(stop - start, abs=2e-3)
+
+
+def test_the_same_frames_give_the_same_file_whatever_was_in_memory_before(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (16, 8, 8, 3), np.uint8)
+    pixels = np.stack([Image.fromarray(picture).resize((96, 96), Image.Resampling.BICUBIC) for picture in small])
+    files = set()
+    for _ in range(30):
+        files.add(write_mp4(tmp_path / "a.mp4", [pixels], fps=4.0).read_bytes())
+        freed = [rng.integers(0, 255, size, np.uint8) for size in rng.integers(1000, 60000, 40)]
+        del freed
+    assert len(files) == 1
 
 
 def tone(seconds: float, rate: int = 16000) -> np.ndarray:

@@ -73,15 +73,14 @@ def write_mp4(
         index, origin = 0, None
         for part in frames:
             pixels = part.pixels if isinstance(part, Frames) else np.asarray(part)
-            if fps is None and not isinstance(part, Frames):
-                raise UsageError("arrays have no times: pass fps, or Frames instead of arrays")
             for k, picture in enumerate(pixels):
-                if fps is None:
-                    assert isinstance(part, Frames)
+                if fps is not None:
+                    writer.add(picture, index / fps)
+                elif isinstance(part, Frames):
                     origin = float(part.pts[0]) if origin is None else origin
                     writer.add(picture, float(part.pts[k]) - origin)
                 else:
-                    writer.add(picture, index / fps)
+                    raise UsageError("arrays have no times: pass fps, or Frames instead of arrays")
                 index += 1
         writer.finish(1.0 / fps if fps else None)
     return Path(path)
@@ -239,14 +238,16 @@ class _Writer:
     """Writes an MP4 file, one frame late: the duration of a frame is the time until the next one.
 
     Sound is written up to the time of the frames. `reorder` allows B-frames. MP4 stores durations in decoding order, so
-    with a variable rate, B-frames would result in a wrong length.
+    with a variable rate, B-frames would result in a wrong length. The same frames give the same file: x264 chooses
+    quantizers without its vector code, whose result depends on the processor and on what was in memory.
     """
 
     def __init__(
         self, path: Path, crf: float, preset: str, *, reorder: bool = False, sound: Iterable[Any] = ()
     ) -> None:
         self._container = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
-        self._options = {"crf": str(crf), "preset": preset, **({} if reorder else {"bf": "0"})}
+        options = {"crf": str(crf), "preset": preset, "x264-params": "cpu-independent=1"}
+        self._options = options if reorder else options | {"bf": "0"}
         self._durations: deque[int] = deque()
         self._video: Any = None
         self._sound = iter(sound)
