@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -31,7 +31,7 @@ from mova.errors import UsageError
 from mova.scoring.spans import cell_edges, peaks, unseen
 from mova.search.finer_bounds import with_finer_bounds
 from mova.search.narrow.answer import document as document
-from mova.search.narrow.selection import Reader, meta_of
+from mova.search.narrow.selection import Contents, Reader, meta_of
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows, windows_overlap
 from mova.types import Moment, Span
@@ -178,17 +178,15 @@ def search(
     Raises:
         UsageError: the index does not exist.
     """
-    videos: dict[str, list[VideoRecord]] = {}
-    for record in store.records().values():
-        videos.setdefault(record.content, []).append(record)
-    if not videos:
+    contents = Contents.of(store)
+    if not contents.firsts:
         return []
     rows = store.count_frames()
-    if rows < sum(same[0].frames for same in videos.values()):
+    if rows < contents.frames:
         store.require_complete(rows)
     k = max(1, min(k, rows))
     least = -np.inf if min_score is None else min_score
-    best_first = _BestFirstSearch(store, query.vectors, videos, k, least, one_per_video=one_per_video)
+    best_first = _BestFirstSearch(store, query.vectors, contents, k, least, one_per_video=one_per_video)
     limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
     while not best_first.expand(limit, rows):
         limit *= GROWTH
@@ -207,7 +205,7 @@ class _BestFirstSearch:
         self,
         store: Reader,
         sentence_vectors: _F32,
-        records: Mapping[str, Sequence[VideoRecord]],
+        contents: Contents,
         k: int,
         min_score: float,
         *,
@@ -215,8 +213,7 @@ class _BestFirstSearch:
     ) -> None:
         self.store = store
         self.sentence_vectors = sentence_vectors
-        self.records = records
-        self.videos = {content: same[0] for content, same in records.items()}
+        self.records, self.videos = contents.same, contents.firsts
         self.k = k
         self.min_score = min_score
         self.one_per_video = one_per_video

@@ -34,8 +34,8 @@ SLACK = 2e-5
 """Tolerance of all bounds, for rounding in float32; ten times what it can be."""
 LENGTH = 1.01
 """Highest length of a stored vector that counts as one (`unit_length`)."""
-CHUNK = 32
-"""Neighboring rows that `highest` first reduces to their highest value."""
+GROUP = 32
+"""Values, far apart, that `highest` first reduces to their highest one."""
 
 _F32 = npt.NDArray[np.float32]
 _I8 = npt.NDArray[np.int8]
@@ -137,18 +137,19 @@ def scan_together(codes: Codes, queries: _F32) -> list[Bounds]:
 def highest(values: _F32, count: int) -> npt.NDArray[np.int64]:
     """Return the indices of the `count` highest values, in no order.
 
-    The highest values of short chunks give a threshold that at least `count` values reach; few others do.
+    The highest values of small groups give a threshold that at least `count` values reach; few others do. A group is a
+    column of a wide matrix, so that the processor compares many groups at once.
 
     Example:
         >>> sorted(highest(np.array([0.1, 0.9, 0.3, 0.8], np.float32), 2).tolist())
         [1, 3]
     """
-    chunks = len(values) // CHUNK
-    if count >= chunks:
+    groups = len(values) // GROUP
+    if count >= groups:
         near = np.arange(len(values))
     else:
-        tops = values[: chunks * CHUNK].reshape(chunks, CHUNK).max(axis=1)
-        near = np.flatnonzero(values >= np.partition(tops, chunks - count)[chunks - count])
+        tops = values[: groups * GROUP].reshape(GROUP, groups).max(axis=0)
+        near = np.flatnonzero(values >= np.partition(tops, groups - count)[groups - count])
     if count < len(near):
         near = near[np.argpartition(values[near], len(near) - count)[len(near) - count :]]
     return near

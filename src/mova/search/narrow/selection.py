@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +71,39 @@ class Restrictable(Reader, Protocol):
 
     def restricted(self, records: Mapping[str, VideoRecord]) -> Reader:
         """Return the reader of an index that has only these of its records."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """The records of an index by content.
+
+    Attributes:
+        records: of all paths; the object itself tells whether they are still the present ones.
+        same: the records of each content.
+        firsts: the first record of each content.
+        frames: of all contents together.
+    """
+
+    records: Mapping[str, VideoRecord]
+    same: Mapping[str, Sequence[VideoRecord]]
+    firsts: Mapping[str, VideoRecord]
+    frames: int
+
+    @classmethod
+    def of(cls, reader: Reader) -> Contents:
+        """Return the contents of an index; they are kept until its records change."""
+        records, kept = reader.records(), _kept.get(reader)
+        if kept is None or kept.records is not records:
+            same: dict[str, list[VideoRecord]] = {}
+            for record in records.values():
+                same.setdefault(record.content, []).append(record)
+            firsts = {content: each[0] for content, each in same.items()}
+            kept = cls(records, same, firsts, sum(record.frames for record in firsts.values()))
+            _kept[reader] = kept
+        return kept
+
+
+_kept: WeakKeyDictionary[Reader, Contents] = WeakKeyDictionary()
 
 
 class Selection:
