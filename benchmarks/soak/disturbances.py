@@ -31,6 +31,9 @@ from mova.search.ingest import file_reader, writer
 
 TRIALS, QUICK = 40, 3
 """Trials of each disturbance."""
+BAD = ("lost", "twice", "wrong", "other_errors", "failed afterwards")
+"""Counts that must be zero; the last one: of runs after the disturbance that did not do their work."""
+COUNTED = ("trials", "refused", "failed files", *BAD)
 YEARS = 20 * 365 * 86_400.0
 
 
@@ -47,7 +50,7 @@ class Trial:
 
     def __init__(self, folder: Path, films: Path, complete: Contents, usual: float, rng: np.random.Generator) -> None:
         self.folder, self.films, self.complete, self.usual, self.rng = folder, films, complete, usual, rng
-        self.counts: Counter[str] = Counter(trials=0, refused=0, other_errors=0, lost=0, twice=0, wrong=0)
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
         self.index = folder / "index"
 
     def work(self, wait: float = 0.005, largest: int = resource.RLIM_INFINITY) -> Callable[[], None]:
@@ -63,7 +66,7 @@ class Trial:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
             try:
                 report = Index(self.index, MeanColor(wait=wait)).add([self.films])
-                problem = "failed files" if report.failed else ""
+                problem = f"failed files: {report.failed}" if report.failed else ""
             except MovaError as error:
                 problem = f"refused: {error}"
             except BaseException as error:  # noqa: BLE001  what must not happen is counted
@@ -73,16 +76,24 @@ class Trial:
 
         return run
 
+    def wait(self, child: int) -> None:
+        """Wait for a process of `start`, which must end by itself."""
+        status = os.waitpid(child, 0)[1]
+        if os.WIFSIGNALED(status):
+            self.counts["other_errors"] += 1
+            print(f"a run was ended by signal {os.WTERMSIG(status)}")
+
     def take_outcomes(self, disturbed: bool = True) -> None:
-        """Count the outcomes of runs that ended; print what refused a run that was not disturbed."""
+        """Count the outcomes of runs that ended; print what kept one that was not disturbed from its work."""
         for path in self.folder.glob("outcome-*"):
             problem = path.read_text(encoding="utf-8")
-            refused = problem.startswith("refused")
-            self.counts["refused"] += refused
-            self.counts["failed files"] += problem == "failed files"
-            if refused and not disturbed:
-                print(f"an undisturbed run was {problem}")
-            if not refused and problem not in ("", "failed files"):
+            kind = problem.split(":")[0]
+            if problem and not disturbed:
+                self.counts["failed afterwards"] += 1
+                print(f"an undisturbed run did not do its work: {problem}")
+            elif kind in ("refused", "failed files"):
+                self.counts[kind] += 1
+            elif problem:
                 self.counts["other_errors"] += 1
                 print(f"not one of mova's errors: {problem}")
             path.unlink()
@@ -96,7 +107,9 @@ class Trial:
 
     def finish(self) -> None:
         """Index without a disturbance; compare with the undisturbed index; begin anew."""
-        attempt(self.work(wait=0.0), None)
+        if not attempt(self.work(wait=0.0), None):
+            self.counts["failed afterwards"] += 1
+            print("an undisturbed run was ended by a signal")
         self.take_outcomes(disturbed=False)
         stored = contents(self.index)
         self.counts["lost"] += sum(stored.videos.get(name) != frames for name, frames in self.complete.videos.items())
@@ -131,7 +144,7 @@ def full_disk(trial: Trial) -> None:
     known = contents(trial.index).videos if half else {}
     size = int(trial.rng.choice([0, 100, 1_000, 4_000, 20_000, 100_000]) * trial.rng.uniform(0.5, 2))
 
-    os.waitpid(start(trial.work(largest=size)), 0)
+    trial.wait(start(trial.work(largest=size)))
     trial.take_outcomes()
     trial.examine(known)
 
@@ -145,7 +158,7 @@ def vanished_drive(trial: Trial) -> None:
     time.sleep(trial.moment())
     trial.films.rename(away)
     try:
-        os.waitpid(child, 0)
+        trial.wait(child)
         attempt(trial.work(), None)  # as a user would, who did not notice
     finally:
         away.rename(trial.films)
@@ -174,7 +187,7 @@ def two_writers(trial: Trial) -> None:
     time.sleep(trial.moment() * 0.5)
     second = start(trial.work())
     for child in (first, second):
-        os.waitpid(child, 0)
+        trial.wait(child)
     trial.take_outcomes()
     trial.examine()
 
@@ -238,7 +251,7 @@ def main() -> None:
                 trial.finish()
             what = disturb.__name__.replace("_", " ")
             report.row(name=what, **trial.counts)
-            bad = sum(trial.counts[kind] for kind in ("lost", "twice", "wrong", "other_errors"))
+            bad = sum(trial.counts[kind] for kind in BAD)
             report.claim(f"{what}: nothing is lost, twice or wrong, and no error escapes", bad, 0, bad == 0)
     report.finish()
 

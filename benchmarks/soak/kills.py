@@ -38,6 +38,7 @@ from mova.video.writer import write_mp4
 KILLS, QUICK = (100, 100), (4, 3)
 """Kills of indexing, and of training."""
 FILMS, SECONDS = 10, 6
+CAUSE_BYTES = 4096
 RECIPE: dict[str, Any] = {
     "model": {"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2},
     "data": {"kind": "worlds", "batches": 8, "videos": 2, "events": 3, "image_size": 32},
@@ -77,7 +78,12 @@ class MeanColor(DualEncoder):
 
 
 def attempt(work: Callable[[], object], seconds: float | None) -> bool:
-    """Run work in a child process, killed after some seconds (None: never); return whether it ended by itself."""
+    """Run work in a child process, killed after some seconds (None: never); return whether it ended by itself.
+
+    Raises:
+        RuntimeError: the work raised an error, which is named.
+    """
+    told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
@@ -87,14 +93,20 @@ def attempt(work: Callable[[], object], seconds: float | None) -> bool:
                 os.dup2(silent.fileno(), 2)
                 work()
             code = 0
+        except BaseException as error:  # noqa: BLE001  the parent raises it
+            os.write(tell, f"{type(error).__name__}: {error}".encode()[:CAUSE_BYTES])
         finally:
             os._exit(code)
+    os.close(tell)
     if seconds is not None:
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise RuntimeError("the work failed by itself")
+    failed = os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0
+    cause = os.read(told, CAUSE_BYTES).decode(errors="replace") if failed else ""
+    os.close(told)
+    if failed:
+        raise RuntimeError(f"the work failed by itself ({cause})")
     return os.WIFEXITED(status)
 
 

@@ -8,7 +8,6 @@ again. It needs Linux.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import harness
-from benchmarks.soak.disturbances import Trial, start
+from benchmarks.soak.disturbances import BAD, Trial, start
 from benchmarks.soak.kills import MeanColor, attempt, contents, make_films
 from mova.search.index import Index
 from mova.search.ingest import file_reader, writer
@@ -76,7 +75,7 @@ def read_only_drive(trial: Trial) -> None:
         child = start(trial.work())
         time.sleep(trial.moment())
         with covered(trial.index, trial.folder / "view"):
-            os.waitpid(child, 0)
+            trial.wait(child)
             trial.take_outcomes()
             attempt(trial.work(), None)  # as a user would, who did not notice
             trial.examine(known)
@@ -104,7 +103,7 @@ def main() -> None:
             read_only_drive(trial)
             trial.finish()
     report.row(name="read-only drive", **trial.counts)
-    bad = sum(trial.counts[kind] for kind in ("lost", "twice", "wrong", "other_errors"))
+    bad = sum(trial.counts[kind] for kind in BAD)
     report.claim("read-only drive: nothing is lost, twice or wrong, and no error escapes", bad, 0, bad == 0)
     report.finish()
 

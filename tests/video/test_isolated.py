@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -243,6 +246,36 @@ def test_no_process_without_files_and_no_wrong_limit() -> None:
 def test_a_time_limit_of_zero_is_refused(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
     code, _, err = call("data", "check", write_clip(tmp_path / "a.mp4"), "--time-limit", 0)
     assert (code, "time limit must be a positive number" in err) == (2, True)
+
+
+SUSPENDED = """
+import sys
+from mova.video import isolated
+path, call = isolated.START.split("from mova.video", 1)
+isolated.START = path + sys.argv[1] + "from mova.video" + call
+print(sum(map(len, isolated.Isolated(time_limit=1.0).stream(sys.argv[2], fps=1.0))))
+"""
+WAITS = (
+    "import mova.video.isolated_child as child, os, time; read = child.stream; child.stream = lambda path, **options: "
+    "os.mkdir(path + '-begun') or all(time.sleep(0.02) is None for _ in iter(lambda: os.path.exists(path + '-go'), True"
+    ")) and read(path, **options); "
+)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the system cannot stop a process")
+def test_time_in_which_the_run_was_stopped_does_not_count(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4")
+    command = [sys.executable, "-c", SUSPENDED, WAITS, str(clip)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+        while not Path(f"{clip}-begun").exists():
+            assert run.poll() is None
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGSTOP)
+        time.sleep(1.6)
+        os.killpg(run.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        Path(f"{clip}-go").mkdir()
+        assert (run.communicate(timeout=60)[0], run.returncode) == ("1\n", 0)
 
 
 def test_a_time_limit_of_many_days_is_no_error(tmp_path: Path) -> None:

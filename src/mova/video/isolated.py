@@ -14,6 +14,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil, prod
@@ -42,8 +43,8 @@ CLIP_MEMORY = 4 << 30
 """Bytes that decoding and encoding a clip may take: the encoder holds some ten frames of full size per thread."""
 
 START = "import sys; sys.path[:] = {path!r}; from mova.video.isolated_child import main; main({memory})"
-LONGEST_WAIT = 2**31 - 1
-"""Milliseconds that the system can wait at once: 24 days."""
+PART = 0.5
+"""Seconds waited at a time. Who waits this much longer than asked was stopped (Ctrl-Z, a suspended machine)."""
 
 POLLS = hasattr(select, "poll") and hasattr(os, "readv")
 """Whether this system can wait for a pipe; Windows cannot."""
@@ -367,6 +368,21 @@ def _read_polled(pipe: IO[bytes], view: memoryview, limit: float) -> int:
     """
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    if not poll.poll(None if limit == float("inf") else min(ceil(limit * 1000), LONGEST_WAIT)):
+    if not _arrives(poll, limit):
         raise TimeoutError
     return os.readv(pipe.fileno(), [view])
+
+
+def _arrives(poll: select.poll, limit: float) -> bool:
+    """Wait for a pipe; return whether anything comes within `limit` seconds.
+
+    The clock goes on while this process and its child are stopped. After that, the time begins anew.
+    """
+    waited = 0.0
+    while waited < limit:
+        part = min(PART, limit - waited)
+        began = time.monotonic()
+        if poll.poll(ceil(part * 1000)):
+            return True
+        waited = 0.0 if time.monotonic() - began > part + PART else waited + part
+    return False
