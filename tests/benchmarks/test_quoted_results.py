@@ -20,7 +20,16 @@ SEARCH = ROOT / "docs/reference/search.md"
 ALIGNMENT = ROOT / "docs/reference/alignment.md"
 MEASUREMENTS = ROOT / "docs/reference/measurements.md"
 ROBUSTNESS = ROOT / "docs/reference/robustness.md"
-SOAK = ("kills", "interrupted", "disturbances", "damaged_tables", "damaged_videos", "serve_kills", "serve_soak")
+SOAK = (
+    "kills",
+    "interrupted",
+    "disturbances",
+    "read_only",
+    "damaged_tables",
+    "damaged_videos",
+    "serve_kills",
+    "serve_soak",
+)
 SIZES = (10, 30, 100, 400, 1000, 3000, 10_000)
 
 
@@ -278,11 +287,12 @@ def test_the_page_of_robustness_quotes_the_suite() -> None:
         row = rows(study)[name]
         keys = ("killed", "runs compared", "lost", "twice", "wrong")
         assert cells(ROBUSTNESS, label) == [str(row.get(key, "–")) for key in keys]
-    disturbed = rows("disturbances")
+    disturbed = rows("disturbances") | rows("read_only")
     reads = disturbed["readers beside a writer"]["reads"]
     for label, name in (
         ("a full disk", "full disk"),
         ("a drive that vanishes", "vanished drive"),
+        ("a drive that becomes read-only", "read-only drive"),
         ("a wrong clock", "wrong clock"),
         ("two writers", "two writers"),
         (f"readers beside a writer ({reads} reads)", "readers beside a writer"),
