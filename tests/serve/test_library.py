@@ -105,10 +105,27 @@ def test_a_folder_is_added_searched_and_forgotten(tmp_path: Path, worlds: Path) 
         assert client.delete(f"{API}/jobs/{job['id']}").status_code == 404
 
 
+def ignores(process: int, number: signal.Signals) -> bool:
+    (mask,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @pytest.mark.slow
-def test_jobs_are_paused_cancelled_and_continue_after_a_restart(tmp_path: Path, worlds: Path) -> None:
+def test_jobs_fail_if_killed_are_paused_cancelled_and_continue_after_a_restart(tmp_path: Path, worlds: Path) -> None:
     jobs = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), MODEL)
     jobs.start()
+    killed = jobs.add("add", str(worlds))
+    process = until(lambda: jobs._process)
+    if sys.platform == "linux":  # a stop by systemd reaches all processes; the service parks the job itself
+        jobs.pause(killed.id)
+        until(lambda: ignores(process.pid, signal.SIGTERM))
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.3)
+    process.kill()
+    until(lambda: jobs.get(killed.id).state == "failed")
+    assert "unexpectedly" in jobs.get(killed.id).message
+
     first = jobs.add("add", str(worlds))
     until(lambda: jobs.get(first.id).state == "running")
     assert jobs.pause(first.id).state == "paused"
@@ -116,7 +133,8 @@ def test_jobs_are_paused_cancelled_and_continue_after_a_restart(tmp_path: Path, 
     assert jobs.cancel(second.id).state == "cancelled"
     jobs.close()  # as at a restart, with the job paused
     kept = json.loads((tmp_path / "jobs.json").read_text(encoding="utf-8"))["jobs"]
-    assert {row["id"]: row["state"] for row in kept} == {first.id: "paused", second.id: "cancelled"}
+    states = {killed.id: "failed", first.id: "paused", second.id: "cancelled"}
+    assert {row["id"]: row["state"] for row in kept} == states
 
     again = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), MODEL)
     again.start()
@@ -124,33 +142,9 @@ def test_jobs_are_paused_cancelled_and_continue_after_a_restart(tmp_path: Path, 
     again.resume(first.id)
     until(lambda: again.get(first.id).state == "done")
     again.close()
-    assert len(Index(tmp_path / "index")) == 3
-
-
-def ignores(process: int, number: signal.Signals) -> bool:
-    (mask,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_a_failed_job_and_a_sound_index(tmp_path: Path, worlds: Path) -> None:
-    jobs = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), MODEL)
-    jobs.start()
-    job = jobs.add("add", str(worlds))
-    process = until(lambda: jobs._process)
-    if sys.platform == "linux":  # a stop by systemd reaches all processes; the service parks the job itself
-        jobs.pause(job.id)
-        until(lambda: ignores(process.pid, signal.SIGTERM))
-        process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=0.3)
-    process.kill()
-    until(lambda: jobs.get(job.id).state == "failed")
-    assert "unexpectedly" in jobs.get(job.id).message
-    job = jobs.add("add", str(worlds))
-    until(lambda: jobs.get(job.id).state == "done")
-    jobs.close()
-    assert Index(tmp_path / "index").verify().problems == ()
+    index = Index(tmp_path / "index")
+    assert len(index) == 3
+    assert index.verify().problems == ()
 
 
 @pytest.mark.slow

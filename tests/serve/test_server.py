@@ -37,11 +37,10 @@ def serve(folder: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.mark.slow
-def test_serve_from_start_to_stop(tmp_path: Path) -> None:
+def test_serve_from_start_to_stop(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
     """The shipped model searches rendered films, as in the quick start; a stop ends it at once, and leaves no file."""
     write_worlds(tmp_path / "films", 2, 10, "flat", seed=3, size=48, fps=4.0)
-    index = [sys.executable, "-m", "mova", "index", "films", "--index", "index", "--model", "mova-worlds-tiny"]
-    subprocess.run(index, cwd=tmp_path, check=True, capture_output=True)
+    assert call("index", tmp_path / "films", "--index", tmp_path / "index", "--model", "mova-worlds-tiny")[0] == 0
     process, url = serve(tmp_path)
     try:
         request = urllib.request.Request(

@@ -1,4 +1,4 @@
-"""Work on a Ray cluster of two nodes: features, videos of rows, renderings and scores as in one process."""
+"""Work on a Ray cluster of two nodes: all of it as in one process, and indexing also when a node is lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +22,68 @@ from mova.data.manifest import Caption, Row, read_manifest, write_manifest
 from mova.data.synthetic import render_requests
 from mova.errors import DataError, UsageError
 from mova.features.extract import write_features
+from mova.remote import systems
+from mova.search.index import Index
 from mova.text_to_video.render import render, render_on_cluster
 from mova.text_to_video.score_cache import ScoreCache
 from mova.text_to_video.weighting import Case, Loader, score_cases
 from mova.utils.cluster import Cluster, map_on_cluster
 from mova.video.reader import FrameRule, read_count
+from mova.worlds.writer import write_worlds
 from tests.support.cluster_work import by_brightness, squares
+from tests.support.object_storage import serving
 from tests.support.plain_generator import ROWS, Plain
 
 MODEL = "mova-worlds-tiny"
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "300")  # nodes start slowly on a busy machine
+os.environ.setdefault("RAY_health_check_period_ms", "1000")  # a lost node is noticed after 5 s, not 15 s
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes with one processor each; this process is connected to them."""
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos, a copy of one of them, and a file that is none."""
+    folder = tmp_path_factory.mktemp("films")
+    write_worlds(folder, 4, 12, "flat", 78, size=64)
+    shutil.copy(min(folder.glob("*.mp4")), folder / "copy.mp4")
+    (folder / "broken.mp4").write_bytes(b"no film" * 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def objects(films: Path) -> Iterator[str]:
+    """Two of the videos and the broken file in a bucket under other names; the nodes inherit its variables."""
+    with serving("films") as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        systems._system.cache_clear()
+        for path in [*sorted(films.glob("world*.mp4"))[:2], films / "broken.mp4"]:
+            with systems._s3("films").open_output_stream(f"films/all/object-{path.name}") as file:
+                file.write(path.read_bytes())
+        yield "s3://films/all"
+    systems._system.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def nodes(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Two nodes with one processor each; this process is connected to them. A test removes the second."""
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     from ray.cluster_utils import Cluster as Nodes
 
-    options = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False}
-    nodes = Nodes(initialize_head=True, head_node_args=options)
-    nodes.add_node(num_cpus=1, object_store_memory=200 << 20)
+    if find_spec("moto") is not None:
+        request.getfixturevalue("objects")
+    head = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False, "no_monitor": True}
+    nodes = Nodes(initialize_head=True, head_node_args=head)
+    nodes.second = nodes.add_node(num_cpus=1, object_store_memory=200 << 20)
     ray.init(nodes.address, log_to_driver=False)
-    yield Cluster(nodes.address, MODEL)
+    yield nodes
     ray.shutdown()
     nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Any) -> Cluster:
+    return Cluster(nodes.address, MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +167,12 @@ def test_a_worker_stores_single_frames_as_one_process_does(
 ) -> None:
     def in_this_process(items: Any, make: Any, cluster: Cluster, **arguments: Any) -> Iterator[tuple[int, Any]]:
         worker = make(**arguments)
-        yield from enumerate(pickle.loads(pickle.dumps(worker(pickle.loads(pickle.dumps(item))))) for item in items)
+        for number, item in reversed([*enumerate(items)]):  # in no order
+            yield number, pickle.loads(pickle.dumps(worker(pickle.loads(pickle.dumps(item)))))
 
     monkeypatch.setattr("mova.features.extract.map_on_cluster", in_this_process)
     store = same_features(manifest, MODEL, Cluster("nowhere"), tmp_path)
     assert all(store.windows(clip) is None for clip, record in store.records.items() if record.cause is None)
-
-
-@pytest.mark.slow
-def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
-    store = same_features(manifest, str(tiny_x_clip), cluster, tmp_path)
-    assert all(store.windows(clip) is not None for clip, record in store.records.items() if record.cause is None)
 
 
 @pytest.mark.slow
@@ -191,3 +223,66 @@ def test_scores_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_p
     assert there.keys == {"one": "brightness"}
     assert [cause is None for cause in twice.broken] == [video.name != "broken.mp4" for video in videos]
     assert list(calls.iterdir()) == []
+
+
+def rows(index: Index) -> dict[str, tuple[Any, ...]]:
+    found = {}
+    for record in index.videos():
+        frames = index._store.fetch([record.content])[record.content]
+        found[Path(record.path).name] = record.content, record.frames, record.gaps, frames
+    return found
+
+
+def assert_same(index: Index, expected: Index) -> None:
+    ours, theirs = rows(index), rows(expected)
+    assert ours.keys() == theirs.keys()
+    for name, (*record, frames) in ours.items():
+        assert record == list(theirs[name][:-1])
+        np.testing.assert_array_equal(frames.times, theirs[name][-1].times)
+        np.testing.assert_array_equal(frames.windows, theirs[name][-1].windows)
+        np.testing.assert_allclose(frames.vectors, theirs[name][-1].vectors, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_an_index_is_that_of_one_process_also_after_a_node_is_lost(
+    films: Path, objects: str, tiny_x_clip: Path, tmp_path: Path, nodes: Any
+) -> None:
+    here = Index(tmp_path / "here", MODEL)
+    expected = here.add([films, objects])
+    lost: list[str] = []
+
+    def lose_a_node(path: str, done: float, total: float) -> None:
+        """Remove the second node as soon as the first file is stored."""
+        assert 0 < done <= total
+        if not lost:
+            lost.append(path)
+            nodes.remove_node(nodes.second, allow_graceful=False)
+
+    there = Index(tmp_path / "there", MODEL)
+    report = there.add([films, objects], ray=nodes.address, progress=lose_a_node)
+    assert lost
+    broken = [str(films / "broken.mp4"), f"{objects}/object-broken.mp4"]
+    assert sorted(path for path, _ in report.failed) == broken
+    assert sum(path.startswith("s3://") for path in report.indexed) == 2
+    assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
+    assert report.frames == expected.frames
+    assert_same(there, here)
+    assert there.verify().problems == ()
+    (films / "broken.mp4").unlink()  # it would be tried again
+    again = there.add(films, ray=nodes.address)
+    assert again.indexed == []
+    assert len(again.unchanged) == 5
+
+    one, several = (Index(tmp_path / name, str(tiny_x_clip)) for name in ("windows-here", "windows-there"))
+    some = [films / "copy.mp4", *sorted(films.glob("world*.mp4"))[:2]]
+    expected = one.add(some, stride=1.0)
+    report = several.add(some, stride=1.0, ray=nodes.address)
+    assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
+    assert next(iter(rows(one).values()))[-1].windows is not None
+    assert_same(several, one)
+
+
+@pytest.mark.slow
+def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
+    store = same_features(manifest, str(tiny_x_clip), cluster, tmp_path)
+    assert all(store.windows(clip) is not None for clip, record in store.records.items() if record.cause is None)

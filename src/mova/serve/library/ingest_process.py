@@ -19,7 +19,7 @@ from mova.search.index import Index
 STOPPED = 3
 """Exit code after the job was cancelled."""
 PATIENCE = 5.0
-"""Seconds in which it should end by itself; the index is sound at any moment."""
+"""Seconds in which it should end by itself once it reads; the index is sound at any moment."""
 EVERY = 0.25
 """Seconds between two reports of progress."""
 
@@ -34,7 +34,7 @@ class _Orders:
     def __init__(self) -> None:
         self.running = threading.Event()
         self.running.set()
-        self.stopped = False
+        self.stopped = self.reads = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -47,7 +47,8 @@ class _Orders:
                 break
         self.stopped = True
         self.running.set()
-        time.sleep(PATIENCE)  # there may be no progress to stop at, while a model is loaded
+        if self.reads:  # before, while libraries and the model are loaded, there is nothing to finish
+            time.sleep(PATIENCE)
         os._exit(STOPPED)
 
     def check(self) -> None:
@@ -56,6 +57,7 @@ class _Orders:
         Raises:
             Stopped: the job was cancelled, or the service is gone.
         """
+        self.reads = True
         self.running.wait()
         if self.stopped:
             raise Stopped
