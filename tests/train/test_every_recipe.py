@@ -51,13 +51,14 @@ def test_a_head_for_any_labels(tiny_clip: Path, worlds_manifest: Path, tmp_path:
 def test_the_shipped_models(tmp_path: Path) -> None:
     small = {"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2}
     given = SMALL | {"data.batches": "1", "data.videos": "2", "data.events": "3", "training.save_strategy": "'no'"}
+    given |= {"finish.clips": "3", "finish.worlds": "2", "finish.validation": "3"}
     given |= {"data.image_size": "32"} | {f"model.{key}": json.dumps(value) for key, value in small.items()}
-    train(load_recipe("worlds-tiny", given | {"finish.clips": "3", "finish.worlds": "2"}), tmp_path / "run")
+    train(load_recipe("worlds-tiny", given), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["loss"] > 0
     assert "# mova-worlds-tiny\n" in (tmp_path / "run" / "README.md").read_text()
 
     given |= {"model.start": str(tmp_path / "run"), "model.appearance": "[8, 8]"}
-    train(load_recipe("worlds-small", given | {"finish.clips": "3", "finish.worlds": "2"}), tmp_path / "small")
+    train(load_recipe("worlds-small", given), tmp_path / "small")
     card = (tmp_path / "small" / "README.md").read_text()
     assert "# mova-worlds-small\n" in card
     assert f"from {tmp_path / 'run'}" in card

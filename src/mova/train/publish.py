@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
 
 VALIDATION_SEED = HELD_OUT - 1
 """Worlds of this seed choose the threshold and the evidence rule; those of `HELD_OUT + 1` and on are for reporting."""
-VALIDATION_WORLDS = 40
 
 CARD = """\
 ---
@@ -72,6 +71,8 @@ class WorldsTinyRelease(PostTraining):
     """Clips per style."""
     worlds: int = 60
     """Videos per style."""
+    validation: int = 40
+    """Videos, of other seeds, that choose the relevance threshold and the evidence rule."""
 
     def run(self, model: Any, recipe: Recipe, output: Path, steps: int) -> None:
         """See `release_worlds_tiny`."""
@@ -88,12 +89,12 @@ def release_worlds_tiny(model: Any, recipe: Recipe, settings: WorldsTinyRelease,
         output: the run's folder; the weights in it are replaced.
         steps: number of training steps.
     """
-    seen = list(encode_worlds(model, TRAIN_STYLES, VALIDATION_SEED, VALIDATION_WORLDS))
+    seen = list(encode_worlds(model, TRAIN_STYLES, VALIDATION_SEED, settings.validation))
     model.relevance_threshold = measure_threshold(model, seen)
     calibration = measure_rule(model, seen)
     model.rule = calibration.rule
     (output / "calibration.json").write_text(json.dumps(calibration.to_json(), indent=1) + "\n", encoding="utf-8")
-    report = evaluate_worlds(model, **asdict(settings))
+    report = evaluate_worlds(model, settings.seed, settings.styles, settings.clips, settings.worlds)
     (output / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     model.to(torch.float16).save_pretrained(output)
     model.to(torch.float32)

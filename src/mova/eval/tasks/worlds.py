@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from torch.nn.functional import normalize
 
 from mova.eval.calibration import Calibration, calibrate
 from mova.eval.metrics.ranking import retrieval_metrics
-from mova.models.encoder import DualEncoder
+from mova.models.encoder import TEXT_CHUNK, DualEncoder
 from mova.scoring.caption_score import gather_evidence
 from mova.scoring.similarity import relevance, soft_pool
 from mova.types import Frames, Span
@@ -39,6 +40,23 @@ WORLD_SECONDS = 40.0
 """Length of the videos in paragraph retrieval and localization."""
 PIXELS = 64
 """Frames are rendered at this size; models resize them as needed."""
+
+
+STACKS = 32
+"""Stacks of frames encoded at once: more leave the caches of a processor, and fewer do not fill its vector units."""
+
+
+@runtime_checkable
+class StackReader(Protocol):
+    """A model that encodes each frame from a stack of its neighbors, such as the small ones of Worlds."""
+
+    def stack(self, frames: Frames) -> Tensor:
+        """Stack consecutive frames of one clip, one stack per frame."""
+        ...
+
+    def image_features(self, stacks: Tensor) -> Tensor:
+        """Encode stacks to vectors (T, d)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +110,8 @@ def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Gener
     measures = {}
     for name, events in (("random", plain), ("twins", twins)):
         descriptions = [describe(event, rng) for event in events]
-        encoded = [_encode_clip(model, event, styles, rng) for event in events]
-        scores = _clip_scores(model, [d.text for d in descriptions], encoded)
+        encoded = _encode_clips(model, [_render_clip(model, event, styles, rng) for event in events])
+        scores = _clip_scores(_encode_texts(model, [d.text for d in descriptions]), encoded)
         mentioned = np.array([[factor in d.mentioned for factor in FACTORS] for d in descriptions])
         truth = holds_matrix(events, events, mentioned).T
         top = scores == scores.max(axis=1, keepdims=True)
@@ -111,18 +129,22 @@ def factor_accuracy(
     """
     measures = {}
     for factor, values in FACTORS.items():
-        right, total = 0.0, 0
-        while total < clips:
+        texts: list[list[str]] = []
+        rendered = []
+        while len(texts) < clips:
             event = sample_event(rng)
             if facts(event)[factor] is None:
                 continue
             wording = int(rng.integers(2**31))
             candidates = [event, *alternatives(event, factor)]
-            texts = [describe(e, np.random.default_rng(wording), mention=applicable(e)).text for e in candidates]
-            scores = _clip_scores(model, texts, [_encode_clip(model, event, styles, rng)])[:, 0]
+            texts.append([describe(e, np.random.default_rng(wording), mention=applicable(e)).text for e in candidates])
+            rendered.append(_render_clip(model, event, styles, rng))
+        vectors = _encode_texts(model, [text for group in texts for text in group]).split([len(t) for t in texts])
+        right = 0.0
+        for group, clip in zip(vectors, _encode_clips(model, rendered), strict=True):
+            scores = _clip_scores(group, [clip])[:, 0]
             right += float(scores[0] == scores.max()) / float((scores == scores.max()).sum())
-            total += 1
-        measures[f"{factor} (of {len(values)})"] = 100.0 * right / total
+        measures[f"{factor} (of {len(values)})"] = 100.0 * right / len(texts)
     return measures
 
 
@@ -201,18 +223,32 @@ def applicable(event: Event) -> tuple[str, ...]:
     return tuple(name for name, value in facts(event).items() if value is not None)
 
 
-def _encode_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.random.Generator) -> Tensor:
-    """Render one clip and encode it as unit vectors: (T, d)."""
+def _render_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.random.Generator) -> Frames:
+    """Render one clip at the model's frame rate."""
     times = np.arange(0, CLIP_SECONDS, 1 / model.frame_rate)
     style = styles[int(rng.integers(len(styles)))]
-    pixels = render_event(event, sample_nuisance(rng), style, times, CLIP_SECONDS, PIXELS)
-    return normalize(model.encode_frames(Frames(pixels, times)), dim=-1)
+    return Frames(render_event(event, sample_nuisance(rng), style, times, CLIP_SECONDS, PIXELS), times)
 
 
-def _clip_scores(model: DualEncoder, texts: Sequence[str], clips: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+def _encode_clips(model: DualEncoder, clips: Sequence[Frames]) -> list[Tensor]:
+    """Encode clips as unit vectors, (T, d) each; several at once where the model reads stacks."""
+    if not isinstance(model, StackReader):
+        return [normalize(model.encode_frames(clip), dim=-1) for clip in clips]
+    stacks = [model.stack(clip) for clip in clips]
+    with torch.no_grad():
+        vectors = [model.image_features(part) for part in torch.cat(stacks).split(STACKS)]
+    return list(normalize(torch.cat(vectors), dim=-1).split([len(stack) for stack in stacks]))
+
+
+def _encode_texts(model: DualEncoder, texts: Sequence[str]) -> Tensor:
+    """Encode texts in batches: (N, d)."""
+    parts = [texts[i : i + TEXT_CHUNK] for i in range(0, len(texts), TEXT_CHUNK)]
+    return torch.cat([model.encode_text(part).pooled for part in parts])
+
+
+def _clip_scores(vectors: Tensor, clips: Sequence[Tensor]) -> npt.NDArray[np.float32]:
     """Return soft-pooled cosines of every text with every clip (N, C); all clips have the same number of frames."""
-    vectors = model.encode_text(list(texts)).pooled
-    curves = relevance(vectors, torch.cat(list(clips))).view(len(texts), len(clips), -1)
+    curves = relevance(vectors, torch.cat(list(clips))).view(len(vectors), len(clips), -1)
     return soft_pool(curves).cpu().numpy()
 
 

@@ -41,8 +41,8 @@ from mova.worlds.vocabulary import interchangeable_words, renumbered
 
 logger = logging.getLogger(__name__)
 
-BATCH = 256
-
+BATCH, CPU_BATCH = 256, 32
+"""Stacks encoded at once; larger batches do not stay in the caches of a CPU."""
 
 WORLDS_WEIGHTS = AlignmentWeights(
     level=3.33,
@@ -242,7 +242,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
 
     def image_batches(self, frames: Frames) -> Iterable[Tensor]:
         """Return the frame tower's input for consecutive frames, stacks (T, 9, h, w), in batches."""
-        return self.stack(frames).split(BATCH)
+        return self.stack(frames).split(CPU_BATCH if self.device.type == "cpu" else BATCH)
 
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts of at most the maximum number of words."""
