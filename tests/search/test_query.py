@@ -14,10 +14,11 @@ from mova.search import query
 from mova.search.cold.text_tower import UnitVectors
 from mova.search.export import export_clips
 from mova.search.index import Index
-from mova.search.query import Query, document, find_moments
+from mova.search.query import Query, document
 from mova.search.storage import upkeep
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
+from mova.search.video_moments import find_moments
 from mova.text.units import split_units
 from mova.types import Moment
 from mova.video.probe import probe
@@ -185,6 +186,37 @@ def test_paragraph_scores_are_the_mean_of_the_best_cosines_inside() -> None:
         assert score == pytest.approx(curves[:, inside].max(axis=1).mean())
     ends = [(span.start, span.end) for span, _ in moments]
     assert all(b[0] - a[1] > 0.5 for a, b in pairwise(ends))
+
+
+@pytest.mark.parametrize("sentences", [2, 40, 400])
+def test_moments_of_many_sentences_are_all_their_spans_merged(sentences: int) -> None:
+    """The oracle marks the frames of every span, also after they cover the whole video."""
+    rng = np.random.default_rng(sentences)
+    for missing in (False, True):
+        frames = next(iter(smooth_videos(rng, 1, longest=200).values()))
+        if missing:
+            frames.times[len(frames.times) // 2 :] += 30
+        duration, queries = frames.times[-1] + 0.5, unit(rng, sentences, DIM)
+        thresholds = rng.uniform(0.1, 0.5, sentences).astype(np.float32)
+        shown = np.zeros(len(frames.times), bool)
+        for vector, least in zip(queries, thresholds.tolist(), strict=True):
+            for peak in peaks(frames.vectors @ vector, frames.times, duration, 64, step=0.5, least=least):
+                shown |= (frames.times >= peak.span.start) & (frames.times < peak.span.end)
+        near = np.diff(frames.times) < 1
+        dips = np.flatnonzero(~shown[1:-1] & shown[:-2] & shown[2:] & near[:-1] & near[1:]) + 1
+        shown[dips] = True  # spans one frame apart are one moment
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], shown, [False]]).astype(int)))
+        expected = [(first, last) for first, last in edges.reshape(-1, 2)]
+        if missing:
+            middle = len(frames.times) // 2
+            parts = [((a, min(b, middle)), (max(a, middle), b)) for a, b in expected]
+            expected = [(a, b) for pair in parts for a, b in pair if a < b]
+        moments = find_moments(queries, frames, duration, thresholds, 5, 0.5)
+        found = [np.flatnonzero((frames.times >= span.start) & (frames.times < span.end)) for span, _ in moments]
+        assert [(rows[0], rows[-1] + 1) for rows in found] == expected
+        curves = queries.astype(np.float64) @ frames.vectors.T
+        for rows, (_, score) in zip(found, moments, strict=True):
+            assert score == pytest.approx(curves[:, rows].max(axis=1).mean(), abs=1e-6)
 
 
 def test_the_first_moment_of_a_paragraph_does_not_depend_on_k(tmp_path: Path) -> None:

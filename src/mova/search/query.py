@@ -18,8 +18,7 @@ Shape legend: S sentences, T frames, d width.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -28,13 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError
-from mova.scoring.spans import cell_edges, peaks, unseen
-from mova.search.finer_bounds import with_finer_bounds
+from mova.search.cold.snapshot import AHEAD
 from mova.search.narrow.answer import document as document
-from mova.search.narrow.selection import Contents, Reader, meta_of
-from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
+from mova.search.narrow.selection import Contents, LooksAhead, Reader, meta_of
+from mova.search.storage.records import BATCH_FRAMES, VideoRecord
+from mova.search.video_moments import find_moments, with_finer_bounds
 from mova.text.units import sentences_or_windows, windows_overlap
-from mova.types import Moment, Span
+from mova.types import Moment
 from mova.utils.batching import growing_batches
 from mova.utils.files import surely_gone
 
@@ -51,8 +50,6 @@ FIRST_FRAMES = 1024
 """Frames of the most promising videos that are read at first; each further batch has twice as many, up to
 `BATCH_FRAMES`. From memory-mapped files one video is read at a time: never too many, and its vectors stay in the
 cache."""
-PARAGRAPH_SPANS = 64
-"""Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
 MAX_SENTENCES = 256
 MAX_CHARACTERS = 50_000
 """Longest query. The time of a search grows with its sentences: about 30 ms each on a processor."""
@@ -228,7 +225,7 @@ class _BestFirstSearch:
             limit: nearest frames per sentence.
             rows: frames in the index.
         """
-        hits = [self.store.nearest(vector, limit) for vector in self.sentence_vectors]
+        hits = self._nearest(limit, rows)
         # Every frame that is not among the hits of a sentence is at most as near as its last hit.
         farthest = np.array([cosines[-1] if len(cosines) else -1.0 for _, cosines in hits])
         nearest = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
@@ -243,6 +240,17 @@ class _BestFirstSearch:
             self._visit(batch, span_thresholds)
         bound = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
         return limit >= rows or bound < self._score_to_beat()
+
+    def _nearest(self, limit: int, rows: int) -> list[tuple[list[str], _F32]]:
+        """Return the nearest frames of each sentence; several sentences are compared with all frames at once."""
+        hits, vectors = [], self.sentence_vectors
+        most = max(1, AHEAD // rows)
+        for start in range(0, len(vectors), most):
+            part = vectors[start : start + most]
+            if len(vectors) > 1 and isinstance(self.store, LooksAhead):
+                self.store.look_ahead(part)
+            hits += [self.store.nearest(vector, limit) for vector in part]
+        return hits
 
     @cached_property
     def _mean_cosine(self) -> _F32:
@@ -329,54 +337,3 @@ def existing_path(records: Sequence[VideoRecord]) -> str:
 def _rank(moment: Moment) -> tuple[float, str, float]:
     """Sort key: best first; scores equal in the six digits that are printed: by path and start."""
     return -round(moment.score, 6), moment.video, moment.start
-
-
-def find_moments(
-    sentence_vectors: _F32,
-    frames: StoredFrames,
-    duration: float,
-    span_thresholds: _F32,
-    limit: int,
-    step: float | None = None,
-) -> list[tuple[Span, float]]:
-    """Return moments of one video with their scores.
-
-    Args:
-        sentence_vectors: (S, d) unit vectors.
-        frames: the video's stored frames.
-        duration: seconds.
-        span_thresholds: (S,) cosines that a sentence's span must reach.
-        limit: number of moments requested; those of a paragraph are merged from more spans than that.
-        step: seconds between sampled frames: no moment bridges missing frames (`mova.scoring.spans.cell_ends`).
-    """
-    # Not a matrix product: for one video, waiting for the threads of BLAS takes longer than the product.
-    curves = np.stack([np.einsum("td,d->t", frames.vectors, vector) for vector in sentence_vectors])
-    limit = limit if len(curves) == 1 else max(limit, PARAGRAPH_SPANS)
-    spans = [
-        peak
-        for curve, threshold in zip(curves, span_thresholds.tolist(), strict=True)
-        if not curve.max() < threshold  # NaN is an error
-        for peak in peaks(curve, frames.times, duration, limit, step=step, least=threshold)
-    ]
-    if len(curves) == 1:
-        return [(peak.span, peak.score) for peak in spans]
-    starts = cell_edges(frames.times, duration)[:-1]
-    frame_step = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
-    barriers = [stretch.end for stretch in unseen(frames.times, duration, step)]
-    moments = []
-    for span in _merge((peak.span for peak in spans), frame_step, barriers):
-        inside = (starts >= span.start) & (starts < span.end)
-        moments.append((span, float(curves[:, inside].max(axis=1).mean())))
-    return moments
-
-
-def _merge(spans: Iterable[Span], gap: float, barriers: Sequence[float]) -> list[Span]:
-    """Merge spans that overlap or are at most `gap` seconds apart, but not across any of `barriers` (times, sorted)."""
-    merged: list[Span] = []
-    for span in sorted(spans):
-        near = merged and span.start - merged[-1].end <= gap + 1e-9
-        if near and bisect_right(barriers, merged[-1].start) == bisect_right(barriers, span.start):
-            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
-        else:
-            merged.append(span)
-    return merged

@@ -147,6 +147,7 @@ def test_queries_that_are_compared_together_find_what_each_finds_alone(
     for exact_rows, kept in ((1 << 40, 8), (0, 8), (1 << 40, 3)):
         monkeypatch.setattr(snapshot, "EXACT_ROWS", exact_rows)
         monkeypatch.setattr(snapshot, "AHEAD", kept * len(alone.vectors))
+        read.look_ahead(queries[:0])
         read.look_ahead(queries)
         assert len(read._ahead) == kept
         assert len(read._ahead_exact) == (kept if exact_rows else 0)
@@ -156,6 +157,9 @@ def test_queries_that_are_compared_together_find_what_each_finds_alone(
                 expected, truth = alone.nearest(query, limit)
                 np.testing.assert_allclose(cosines, truth, atol=1e-6)
                 assert sum(a != b for a, b in zip(owners, expected, strict=True)) <= limit // 10  # ties
+    found = read._ahead
+    read.look_ahead(queries[1:2])
+    assert read._ahead is found  # it is among those that are known
     read.look_ahead(queries[:0])
     assert not read._ahead
 

@@ -223,15 +223,18 @@ class Snapshot(FixedState):
     def look_ahead(self, queries: _F32) -> None:
         """Compare several unit vectors (n, d) with all frames at once: `nearest` is then quick for each of them.
 
-        What was kept for earlier vectors is dropped. `AHEAD` limits how much is kept; further vectors are left out.
+        What was kept for earlier vectors is dropped, unless these are among them. `AHEAD` limits how much is kept;
+        further vectors are left out.
         """
         rows = self.count_frames()
         kept = len(self.vectors) if rows >= CODED_ROWS else rows
         queries = queries[: AHEAD // max(1, kept)]
-        self._ahead, self._ahead_exact = {}, {}
-        if not len(queries):
-            return
         keys = [query.tobytes() for query in queries]
+        if keys and all(key in self._ahead or key in self._ahead_exact for key in keys):
+            return
+        self._ahead, self._ahead_exact = {}, {}
+        if not keys:
+            return
         if rows < EXACT_ROWS:
             cosines = queries @ widened(self.vectors[self._live_rows]).T
             self._ahead_exact = dict(zip(keys, cosines, strict=True))

@@ -73,6 +73,14 @@ class Restrictable(Reader, Protocol):
         """Return the reader of an index that has only these of its records."""
 
 
+@runtime_checkable
+class LooksAhead(Reader, Protocol):
+    """A reader that can compare several vectors with all frames at once."""
+
+    def look_ahead(self, queries: npt.NDArray[np.float32]) -> None:
+        """Compare unit vectors (n, d) with all frames: `nearest` is then quick for each of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Contents:
     """The records of an index by content.
