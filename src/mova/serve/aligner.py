@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from mova.exports.editing import write_otio
 from mova.exports.subtitles import write_chapters, write_srt, write_vtt
 from mova.exports.table import write_csv
 from mova.scoring.spans import unseen
-from mova.scoring.timeline_decoder import Order
 from mova.search.index import Index
 from mova.serve.files.children import Children
 from mova.serve.finder import binned
@@ -31,6 +30,9 @@ from mova.serve.problems import Gone, NotFound, Problem
 from mova.text.units import sentences_or_windows
 from mova.types import ScoredSpan, Span, Timeline, complement
 from mova.utils.hashing import digest
+
+if TYPE_CHECKING:
+    from mova.scoring.timeline_decoder import Order
 
 KEPT = 64
 """Alignments remembered for export and correction."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,6 @@ from starlette.staticfiles import StaticFiles
 
 from mova._version import __version__
 from mova.errors import MovaError, UsageError
-from mova.models.encoder import DualEncoder
 from mova.serve.described import describe
 from mova.serve.guard import App, Guard
 from mova.serve.metrics import Meter
@@ -24,6 +23,9 @@ from mova.serve.routes import align, collect, health, jobs, library, pages, scor
 from mova.serve.schemas.service import ErrorAnswer
 from mova.serve.services import Services
 from mova.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
 
 logger = logging.getLogger(__name__)
 PREFIX = "/api/v1"

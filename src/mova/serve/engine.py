@@ -18,13 +18,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mova.errors import MovaError
-from mova.models.encoder import DualEncoder
 from mova.serve.held import HeldIndex
 from mova.serve.problems import Busy
 from mova.serve.settings import ANSWER_SECONDS, WAITING
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -7,11 +7,10 @@ import time
 from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
@@ -25,6 +24,9 @@ from mova.serve.library.catalog import Catalog, Entry
 from mova.serve.problems import Gone
 from mova.types import Moment
 from mova.video.limits import TIME_LIMIT
+
+if TYPE_CHECKING:
+    import torch
 
 KEPT = 64
 """Answers remembered, so that a next page and a heat strip need no new search."""
@@ -184,6 +186,8 @@ class Finder:
 
 def _in_one_respect(index: Index, by: str, vectors: _F32, frames: torch.Tensor, mean: _F32 | None) -> tuple[_F32, _F32]:
     """Return the level of no relation (N,), and the cosines (N, T) of examples (N, d) with frames (T, d)."""
+    import torch
+
     center = None if mean is None else torch.from_numpy(mean.astype(np.float32))
     curves: _F32 = index.model.respect(by, center).similarity(torch.from_numpy(vectors), frames).numpy()
     return np.zeros(len(vectors), np.float32), curves

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from mova.models.encoder import DualEncoder
 from mova.serve.aligner import Aligner
 from mova.serve.copies import Copier
 from mova.serve.engine import Engine
@@ -23,6 +22,9 @@ from mova.serve.library.jobs import Jobs
 from mova.serve.library.uploads import Uploads
 from mova.serve.settings import Settings
 from mova.serve.states import States
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
 
 
 class Services:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mova.errors import UsageError
-from mova.models.embeddings import VideoEmbedding
-from mova.models.encoder import DualEncoder
 from mova.remote.objects import argument
 from mova.utils.files import IMAGE_SUFFIXES
-from mova.video.probe import probe
+
+if TYPE_CHECKING:
+    from mova.models.embeddings import VideoEmbedding
+    from mova.models.encoder import DualEncoder
 
 _F32 = npt.NDArray[np.float32]
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
@@ -127,6 +127,10 @@ def encode_example(model: DualEncoder, example: Example, rate: float) -> _F32:
         UsageError: no such file, or a time after the end of the video.
         VideoError: the file cannot be read.
     """
+    import torch
+
+    from mova.video.probe import probe
+
     path = example.place
     if isinstance(path, Path) and not path.exists():
         raise UsageError(f"{example.path}: no such file")

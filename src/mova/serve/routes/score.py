@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from mova.search.score import score_embedding
 from mova.serve.held import HeldIndex
 from mova.serve.library.catalog import Entry
 from mova.serve.problems import Gone, Problem
@@ -32,6 +31,8 @@ async def score(parts: Parts, client: Request, request: ScoreRequest) -> ScoreAn
 
 
 def _scores(index: HeldIndex, entry: Entry, texts: list[str]) -> list[TextScore]:
+    from mova.search.score import score_embedding  # it imports torch
+
     stored = index.stored(entry.record.path)
     if stored is None:
         raise Gone(f"{entry.name}: was moved, deleted or changed since it was indexed")
