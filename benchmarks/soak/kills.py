@@ -30,8 +30,6 @@ from mova.models.encoder import DualEncoder
 from mova.search.index import Index
 from mova.search.ingest import file_reader, writer
 from mova.search.storage.store import Store
-from mova.train.recipe import load_recipe
-from mova.train.run import newest_checkpoint, train
 from mova.types import Frames
 from mova.video.writer import write_mp4
 
@@ -180,6 +178,9 @@ def _finish_index(target: Path, films: Path, complete: Contents, counts: Counter
 
 def kill_training(folder: Path, kills: int, rng: np.random.Generator) -> Counter[str]:
     """Kill training, resume, and compare the weights and the log with those of a run that was never killed."""
+    from mova.train.recipe import load_recipe  # the other kills do without the libraries of training
+    from mova.train.run import newest_checkpoint, train
+
     folder.mkdir(parents=True)
     recipe = folder / "small.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")

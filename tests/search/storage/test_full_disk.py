@@ -4,47 +4,46 @@ stands for the full disk: writing fails in the same places."""
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mova.errors import MovaError
+from mova.models import registry
 from mova.search.index import Index
+from mova.search.ingest import writer
 from mova.search.storage import checksums
 from mova.video.writer import write_mp4
 from tests.support.fakes import ColourEncoder, write_colours
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE of Linux")
 
-ROOT = Path(__file__).resolve().parents[3]
-LIMITED = """
-import resource, sys
-from mova.errors import MovaError
-from mova.models import registry
-from mova.search.ingest import writer
-from tests.support.fakes import ColourEncoder
-import mova.cli.main
-registry.load = lambda name: ColourEncoder(width=512)
-writer.FLUSH_ROWS = 24
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-sys.argv[1:] = sys.argv[2:]
-mova.cli.main.run()
-"""
+resource = pytest.importorskip("resource")
+Call = Callable[..., tuple[int, str, str]]
 
 
-def limited(most: int, *words: object) -> tuple[int, str, str]:
-    """Run `mova WORDS...` where no file can be larger than `most` bytes."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", LIMITED, str(most), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def limited(call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs `mova WORDS...` in this process while no file can be larger than `most` bytes."""
+
+    def run(most: int, *words: object) -> tuple[int, str, str]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "load", lambda name: ColourEncoder(width=512))
+            patch.setattr(writer, "FLUSH_ROWS", 24)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+            try:
+                return call(*words)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return run
 
 
-def test_a_full_disk_while_indexing_leaves_a_sound_index_that_resumes(tmp_path: Path) -> None:
+def test_a_full_disk_while_indexing_leaves_a_sound_index_that_resumes(tmp_path: Path, limited: Call) -> None:
     for i in range(3):
         write_colours(tmp_path / "films" / f"{i}.mp4", [("red", 2 + i), ("blue", 2)])
     code, _, err = limited(12_000, "index", tmp_path / "films", "--index", tmp_path / "index")
@@ -84,7 +83,7 @@ def test_no_space_for_checksums_leaves_the_last_ones(tmp_path: Path, monkeypatch
     assert index.verify().notes == ()
 
 
-def test_a_full_disk_while_exporting_leaves_no_partial_clip(tmp_path: Path) -> None:
+def test_a_full_disk_while_exporting_leaves_no_partial_clip(tmp_path: Path, limited: Call) -> None:
     rng = np.random.default_rng(0)
     film = tmp_path / "noise.mp4"
     write_mp4(film, [rng.integers(0, 255, (32, 96, 128, 3), dtype=np.uint8)], fps=8.0)
