@@ -51,6 +51,8 @@ SHARDS = 4
 K = 10
 GOALS = {180_000: ("p50_ms", 30.0), 1_000_000: ("p99_ms", 100.0)}
 GOAL_FROM_WORDS = 100.0
+LONG, GOAL_LONG = 2000, 10.0
+"""Sentences of a long query, and seconds that it may take in 180,000 frames."""
 MOST_DISK = 1.8
 _F32 = np.ndarray
 
@@ -244,6 +246,19 @@ def size(report: harness.Report, place: Place) -> None:
     compare(report, place, wide, answers)
 
 
+def long_query(report: harness.Report, place: Place) -> None:
+    """Measure one query of many sentences: each is one of the queries with noise as long as its vector."""
+    noise = np.random.default_rng(LONG).normal(size=(LONG, place.dim)) / np.sqrt(place.dim)
+    vectors = place.queries[np.arange(LONG) % len(place.queries)] + noise
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    request = Query("x", ("x",) * LONG, vectors, "none")
+    seconds, _ = _timed(lambda: query.search(place.snapshot(), request, K))
+    name = f"mova search, one query of {LONG:,} sentences, {place.kind}"
+    report.row(name=name, p50_ms=1000 * seconds)
+    if place.rows == min(GOALS):
+        report.claim(f"{name}: at most {GOAL_LONG:g} s", seconds, GOAL_LONG, seconds <= GOAL_LONG)
+
+
 def from_words(report: harness.Report, place: Place, index: Path) -> None:
     """Measure searches that begin with words: a sentence is encoded by the text tower of an index, then searched."""
     tower, snapshot = TextTower.open(index, Store(index).meta), place.snapshot()
@@ -340,6 +355,8 @@ def main() -> None:
                     place.build_all()
                     continue
                 size(report, place)
+                if place.rows in GOALS:
+                    long_query(report, place)
                 if args.words:
                     from_words(report, place, args.words)
     if args.only_build:

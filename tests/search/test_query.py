@@ -11,6 +11,8 @@ import pytest
 from mova.errors import UsageError
 from mova.scoring.spans import peaks
 from mova.search import query
+from mova.search.cold.snapshot import Snapshot
+from mova.search.cold.snapshot_writer import write_snapshot
 from mova.search.cold.text_tower import UnitVectors
 from mova.search.export import export_clips
 from mova.search.index import Index
@@ -364,10 +366,39 @@ def test_an_interrupted_build_of_the_approximate_index_is_completed(
 
 def test_a_query_that_is_too_long_is_refused_at_once() -> None:
     nobody = Written({})
-    with pytest.raises(UsageError, match="the query has 2,000 sentences, but at most 256 are searched at once"):
-        Query.prepare(nobody, "A dog runs. " * 2000)
-    with pytest.raises(UsageError, match="the query has 1,000,000 characters, at most 50,000"):
+    with pytest.raises(UsageError, match="the query has 3,000 sentences, but at most 2,048 are searched at once"):
+        Query.prepare(nobody, "A dog runs. " * 3000)
+    with pytest.raises(UsageError, match="the query has 1,000,000 characters, at most 250,000"):
         Query.prepare(nobody, "x" * 10**6)
+
+
+@pytest.mark.parametrize("kind", ["alike", "spread"])
+def test_many_sentences_find_in_one_product_what_they_find_one_by_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(6)
+    videos = smooth_videos(rng, 80)
+    made = filled(tmp_path / "index", videos)
+    made.drop(["/v/" + name + ".mp4" for name in list(videos)[5:9]])
+    assert write_snapshot(made)
+    opened = Snapshot.open(tmp_path / "index")
+    assert opened is not None
+    near = next(frames.vectors for frames in videos.values() if len(frames.times) > 40)
+    vectors = unit(rng, 300, DIM) if kind == "spread" else near[:40] + 0.3 * unit(rng, 40, DIM)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    for count in (40, len(vectors)):
+        request = Query("x", ("x",) * count, vectors[:count], "none")
+        monkeypatch.setattr(query, "MANY_SENTENCES", 1 << 40)
+        monkeypatch.setattr(query, "MAX_WITHOUT_SNAPSHOT", 1 << 40)
+        expected = [query.search(reader, request, 7) for reader in (opened, made)]
+        monkeypatch.undo()
+        found = query.search(opened, request, 7)
+        assert len(found) == 7
+        for moments in expected:
+            assert [(m.video, m.start, m.end) for m in moments] == [(m.video, m.start, m.end) for m in found]
+            np.testing.assert_allclose([m.score for m in moments], [m.score for m in found], atol=2e-6)
+    with pytest.raises(UsageError, match="without which a query has at most 256 sentences, not 300"):
+        query.search(made, Query("x", ("x",) * 300, unit(rng, 300, DIM), "none"), 7)
 
 
 def test_names_of_255_bytes_in_any_script_are_exported_under_unique_names(tmp_path: Path) -> None:

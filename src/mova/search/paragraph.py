@@ -32,8 +32,9 @@ from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.types import Moment, MomentSentence, Span
 
 MOST_VIDEOS = 10
-MOST_FRAMES = 20_000
-"""Videos, and frames of them together, that a paragraph is aligned with, best first: about two seconds of work."""
+MOST_FRAMES, MOST_PRODUCTS = 20_000, 2_000_000
+"""Videos, frames of them together, and products of frames and sentences that a paragraph is aligned with, best first:
+about two seconds of work."""
 LONGEST_GAP = 300.0
 """Seconds between two sentences of one passage; not tuned."""
 LEAST_STRENGTH = 0.25
@@ -61,7 +62,7 @@ def find_passages(
         return list(moments)
     records = store.records()
     found = [records[path] for path in dict.fromkeys(m.video for m in moments) if path in records]
-    videos = _within_limits(found, store.meta)
+    videos = _within_limits(found, store.meta, len(query.vectors))
     stored = store.fetch([video.content for video in videos])
     result = list(moments)
     for video in videos:
@@ -75,9 +76,9 @@ def find_passages(
     return sorted(result, key=lambda m: (-round(m.score, 6), round(m.end - m.start, 3), m.video, m.start))
 
 
-def _within_limits(videos: Sequence[VideoRecord], meta: Meta) -> list[VideoRecord]:
-    frames = np.cumsum(list(map(meta.frames_of, videos)))
-    return [video for i, video in enumerate(videos[:MOST_VIDEOS]) if i == 0 or frames[i] <= MOST_FRAMES]
+def _within_limits(videos: Sequence[VideoRecord], meta: Meta, sentences: int) -> list[VideoRecord]:
+    frames, most = np.cumsum(list(map(meta.frames_of, videos))), min(MOST_FRAMES, MOST_PRODUCTS // sentences)
+    return [video for i, video in enumerate(videos[:MOST_VIDEOS]) if i == 0 or frames[i] <= most]
 
 
 def _passages(

@@ -18,7 +18,7 @@ Shape legend: S sentences, T frames, d width.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from mova.errors import UsageError
 from mova.search.cold.snapshot import AHEAD
 from mova.search.narrow.answer import document as document
-from mova.search.narrow.selection import Contents, LooksAhead, Reader, meta_of
+from mova.search.narrow.selection import BatchReader, Contents, Reader, meta_of
 from mova.search.storage.records import BATCH_FRAMES, VideoRecord
 from mova.search.video_moments import find_moments, with_finer_bounds
 from mova.text.units import sentences_or_windows, windows_overlap
@@ -50,9 +50,13 @@ FIRST_FRAMES = 1024
 """Frames of the most promising videos that are read at first; each further batch has twice as many, up to
 `BATCH_FRAMES`. From memory-mapped files one video is read at a time: never too many, and its vectors stay in the
 cache."""
-MAX_SENTENCES = 256
-MAX_CHARACTERS = 50_000
-"""Longest query. The time of a search grows with its sentences: about 30 ms each on a processor."""
+MANY_SENTENCES = 32
+"""Sentences from which all are compared with all frames in one product, where a snapshot permits that."""
+MAX_SENTENCES = 2048
+MAX_CHARACTERS = 250_000
+"""Longest query."""
+MAX_WITHOUT_SNAPSHOT = 256
+"""Sentences of the longest query of an index without a snapshot here: each is searched by itself."""
 MARGIN = 2e-3
 """Tolerance of bounds: stored vectors have half precision."""
 ROUNDING = 2e-6
@@ -129,7 +133,7 @@ def query_sentences(text: str) -> list[str]:
     sentences = sentences_or_windows(text)
     if len(sentences) > MAX_SENTENCES:
         raise UsageError(
-            f"the query has {len(sentences):,} sentences, but at most {MAX_SENTENCES} are searched at once; "
+            f"the query has {len(sentences):,} sentences, but at most {MAX_SENTENCES:,} are searched at once; "
             "shorten it, or search for each line of a file (mova search --queries FILE)"
         )
     return sentences
@@ -185,8 +189,14 @@ def search(
     least = -np.inf if min_score is None else min_score
     best_first = _BestFirstSearch(store, query.vectors, contents, k, least, one_per_video=one_per_video)
     limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
-    while not best_first.expand(limit, rows):
-        limit *= GROWTH
+    if not best_first.compare_all():
+        if len(query.vectors) > MAX_WITHOUT_SNAPSHOT:
+            raise UsageError(
+                f"{store.uri}: has no snapshot that can be read here, without which a query has at most "
+                f"{MAX_WITHOUT_SNAPSHOT} sentences, not {len(query.vectors):,}; mova index writes one"
+            )
+        while not best_first.expand(limit, rows):
+            limit *= GROWTH
     moments = best_first.best()
     return with_finer_bounds(store, query.vectors[0], moments) if len(query.vectors) == 1 else moments
 
@@ -217,6 +227,7 @@ class _BestFirstSearch:
         self.moments: list[Moment] = []
         self._best_scores: list[float] = []  # a heap: the lowest of the k best is first
         self.visited: set[str] = set()
+        self._possible: dict[str, npt.NDArray[np.bool_]] = {}
 
     def expand(self, limit: int, rows: int) -> bool:
         """Read the videos of each sentence's `limit` nearest frames; return whether the answer is settled.
@@ -230,7 +241,30 @@ class _BestFirstSearch:
         farthest = np.array([cosines[-1] if len(cosines) else -1.0 for _, cosines in hits])
         nearest = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
         span_thresholds = (self._mean_cosine + nearest) / 2 if len(hits) > 1 else np.array([-np.inf])
-        bounds = self._bounds(hits, farthest, span_thresholds)
+        if self._visit_best_first(self._bounds(hits, farthest, span_thresholds), span_thresholds):
+            return True
+        bound = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
+        return limit >= rows or bound < self._score_to_beat()
+
+    def compare_all(self) -> bool:
+        """Read the videos by their best cosine with each of many sentences; return whether these can be known.
+
+        One product of all sentences and frames bounds every video more tightly than its few nearest frames do.
+        """
+        many = len(self.sentence_vectors) >= MANY_SENTENCES and isinstance(self.store, BatchReader)
+        found = self.store.best_cosines(self.sentence_vectors) if many else None  # type: ignore[attr-defined]
+        if found is None:
+            return False
+        contents, best = found
+        span_thresholds = (self._mean_cosine + best.max(axis=0)) / 2
+        self._possible = dict(zip(contents, best + MARGIN >= span_thresholds, strict=True))
+        bounds = dict(zip(contents, best.mean(axis=1, dtype=np.float64).tolist(), strict=True))
+        chosen = {c: bound for c, bound in bounds.items() if c in self.videos and self._possible[c].any()}
+        self._visit_best_first(chosen, span_thresholds)
+        return True
+
+    def _visit_best_first(self, bounds: Mapping[str, float], span_thresholds: _F32) -> bool:
+        """Read videos in order of the highest possible score; return whether one cannot be among the k best."""
         best_first = sorted(bounds, key=lambda content: (-bounds[content], content))
         frames_of = self.store.meta.frames_of
         first, most = (1, 1) if self.store.mapped else (FIRST_FRAMES, BATCH_FRAMES)
@@ -238,8 +272,7 @@ class _BestFirstSearch:
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
             self._visit(batch, span_thresholds)
-        bound = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
-        return limit >= rows or bound < self._score_to_beat()
+        return False
 
     def _nearest(self, limit: int, rows: int) -> list[tuple[list[str], _F32]]:
         """Return the nearest frames of each sentence; several sentences are compared with all frames at once."""
@@ -247,7 +280,7 @@ class _BestFirstSearch:
         most = max(1, AHEAD // rows)
         for start in range(0, len(vectors), most):
             part = vectors[start : start + most]
-            if len(vectors) > 1 and isinstance(self.store, LooksAhead):
+            if len(vectors) > 1 and isinstance(self.store, BatchReader):
                 self.store.look_ahead(part)
             hits += [self.store.nearest(vector, limit) for vector in part]
         return hits
@@ -313,7 +346,15 @@ class _BestFirstSearch:
                 span_thresholds = np.array([self._score_to_beat() - ROUNDING])
             frames = stored[content]
             step = frames.step(meta_of(self.store, content))
-            moments = find_moments(self.sentence_vectors, frames, video.duration, span_thresholds, self.k, step)
+            moments = find_moments(
+                self.sentence_vectors,
+                frames,
+                video.duration,
+                span_thresholds,
+                self.k,
+                step,
+                self._possible.get(content),
+            )
             moments = [(span, score) for span, score in moments if score >= self.min_score]
             path = existing_path(self.records[content]) if moments else ""
             found = [Moment(path, span.start, span.end, score) for span, score in moments]

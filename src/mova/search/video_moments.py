@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PARAGRAPH_SPANS = 64
 """Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
-FEW_SENTENCES = 32
+FEW_SENTENCES = 128
 """Sentences up to which each is compared by itself: waiting for the threads of BLAS takes longer than the product."""
 
 _F32 = npt.NDArray[np.float32]
@@ -36,6 +36,7 @@ def find_moments(
     span_thresholds: _F32,
     limit: int,
     step: float | None = None,
+    possible: npt.NDArray[np.bool_] | None = None,
 ) -> list[tuple[Span, float]]:
     """Return moments of one video with their scores.
 
@@ -46,22 +47,32 @@ def find_moments(
         span_thresholds: (S,) cosines that a sentence's span must reach.
         limit: number of moments requested; those of a paragraph are merged from more spans than that.
         step: seconds between sampled frames: no moment bridges missing frames (`mova.scoring.spans.cell_ends`).
+        possible: (S,) sentences that may reach their thresholds; None: all.
     """
-    if len(sentence_vectors) > FEW_SENTENCES:
-        curves = sentence_vectors @ frames.vectors.T
-    else:
-        curves = np.stack([np.einsum("td,d->t", frames.vectors, vector) for vector in sentence_vectors])
-    if len(curves) == 1:
+    chosen = np.arange(len(sentence_vectors)) if possible is None else np.flatnonzero(possible)
+    curves = _curves(sentence_vectors[chosen], frames.vectors)
+    if len(sentence_vectors) == 1:
         if curves.max() < span_thresholds[0]:  # NaN is an error
             return []
         found = peaks(curves[0], frames.times, duration, limit, step=step, least=float(span_thresholds[0]))
         return [(peak.span, peak.score) for peak in found]
     starts = cell_edges(frames.times, duration)[:-1]
     moments = []
-    for span in _merged_spans(curves, frames, duration, span_thresholds, max(limit, PARAGRAPH_SPANS), step):
+    for span in _merged_spans(curves, frames, duration, span_thresholds[chosen], max(limit, PARAGRAPH_SPANS), step):
         inside = (starts >= span.start) & (starts < span.end)
-        moments.append((span, float(curves[:, inside].max(axis=1).mean())))
+        known = curves[:, inside] if possible is None else _curves(sentence_vectors, frames.vectors[inside])
+        moments.append((span, float(known.max(axis=1).mean())))
     return moments
+
+
+def _curves(sentence_vectors: _F32, frame_vectors: _F32) -> _F32:
+    """Return the cosines (S, T) of sentences with frames."""
+    if len(sentence_vectors) > FEW_SENTENCES:
+        return sentence_vectors @ frame_vectors.T
+    curves = np.empty((len(sentence_vectors), len(frame_vectors)), np.float32)
+    for curve, vector in zip(curves, sentence_vectors, strict=True):
+        np.einsum("td,d->t", frame_vectors, vector, out=curve)
+    return curves
 
 
 def _merged_spans(

@@ -164,6 +164,22 @@ def test_queries_that_are_compared_together_find_what_each_finds_alone(
     assert not read._ahead
 
 
+@pytest.mark.parametrize("rows", [64, 333, 1 << 20])
+def test_the_best_cosines_of_every_content_are_those_of_its_frames(
+    folder: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Snapshot.open(folder)
+    assert whole is not None
+    queries = unit(np.random.default_rng(5).normal(size=(3, 64)))
+    monkeypatch.setattr(snapshot, "MOST_PRODUCTS", rows * len(queries))
+    for read in (whole, whole.restricted(dict(list(whole.records().items())[1::3]))):
+        contents, best = read.best_cosines(queries)
+        stored = read.fetch(contents)
+        assert sorted(contents) == sorted(record.content for record in read.records().values())
+        for content, cosines in zip(contents, best, strict=True):
+            np.testing.assert_allclose(cosines, (stored[content].vectors @ queries.T).max(axis=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [2, 20])
 def test_queries_of_some_videos_are_compared_together(count: int, folder: Path) -> None:
     whole = Snapshot.open(folder)

@@ -113,6 +113,8 @@ def test_moments_and_rates_are_those_of_one_index(both: tuple[Index, ShardedInde
             assert several.background.frames == one.background.frames
             np.testing.assert_array_equal(several.background.maxima, one.background.maxima)
             assert several.unsearched == {}
+    found = [index.search(" ".join(TEXTS * 14), k=6, order="no") for index in both]
+    assert rows(found[1]) == rows(found[0])
     found = [index.search(TEXTS[0], k=30, min_score=0.1, skip=3, order="no") for index in both]
     assert rows(found[1]) == rows(found[0])
     assert len(found[0]) > 5

@@ -57,6 +57,8 @@ EXACT_ROWS = 16_384
 """Rows up to which all cosines of several queries are computed at once: most searches ask for a large part of them."""
 AHEAD = 1 << 23
 """Values that are kept for queries that are compared at once."""
+MOST_PRODUCTS = 1 << 21
+"""Cosines of several queries that are in memory at once, while the best ones of each content are found."""
 BLOCK_ROWS = 16_384
 """Rows that are widened to float32 at a time, so that memory does not grow with the number of candidates."""
 
@@ -241,6 +243,29 @@ class Snapshot(FixedState):
         if rows >= CODED_ROWS:
             found = scan_together(self.codes, queries)
             self._ahead = dict(zip(keys, map(self._without_holes, found), strict=True))
+
+    @guarded
+    def best_cosines(self, queries: _F32) -> tuple[list[str], _F32]:
+        """Return all contents, and the highest cosine (contents, n) of each with unit vectors (n, d).
+
+        Every vector is read once. This is the quickest way for many vectors of which every content must be known.
+        """
+        stops = np.array([stop for _, stop, _ in self._parts], dtype=np.int64)
+        best = np.full((len(stops), len(queries)), -np.inf, np.float32)
+        block = max(MOST_PRODUCTS // max(1, len(queries)), 64)
+        for low in range(0, len(self.vectors), block):
+            high = min(low + block, len(self.vectors))
+            first, last = np.searchsorted(stops, low, side="right"), np.searchsorted(self._starts, high)
+            if first == last:
+                continue
+            vectors = widened(self.vectors[low:high])
+            edges = np.clip(np.stack([self._starts[first:last], stops[first:last]], axis=1), low, high).ravel() - low
+            cosines = vectors @ queries.T  # also of removed contents, between the second edge of a pair and the next
+            highest_of = np.maximum.reduceat(cosines, edges[: len(edges) - (edges[-1] == high - low)], axis=0)[::2]
+            np.maximum(best[first:last], highest_of, out=best[first:last])
+        if not np.all(np.abs(best) < 1.1):  # NaN, too
+            raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
+        return [content for _, _, content in self._parts], best
 
     def _cosines(self, rows: npt.NDArray[np.int64], query: _F32) -> _F32:
         """Return the cosines of a unit vector (d,) with some rows."""

@@ -74,11 +74,14 @@ class Restrictable(Reader, Protocol):
 
 
 @runtime_checkable
-class LooksAhead(Reader, Protocol):
-    """A reader that can compare several vectors with all frames at once."""
+class BatchReader(Reader, Protocol):
+    """A reader that compares several vectors with all frames together."""
 
     def look_ahead(self, queries: npt.NDArray[np.float32]) -> None:
         """Compare unit vectors (n, d) with all frames: `nearest` is then quick for each of them."""
+
+    def best_cosines(self, queries: npt.NDArray[np.float32]) -> tuple[list[str], npt.NDArray[np.float32]] | None:
+        """Return all contents, and the highest cosine (contents, n) of each with unit vectors (n, d); None: unknown."""
 
 
 @dataclass(frozen=True, eq=False)

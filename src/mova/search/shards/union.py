@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import IndexMismatchError, MovaError
-from mova.search.narrow.selection import Reader, restricted
+from mova.search.narrow.selection import BatchReader, Reader, restricted
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 
 _T = TypeVar("_T")
@@ -168,6 +168,22 @@ class Union:
     def look_ahead(self, queries: npt.NDArray[np.float32]) -> None:
         """Compare several unit vectors (n, d) with all frames of the snapshots at once, see `Snapshot.look_ahead`."""
         self._each(lambda reader: getattr(reader, "look_ahead", lambda _: None)(queries))
+
+    def best_cosines(self, queries: npt.NDArray[np.float32]) -> tuple[list[str], npt.NDArray[np.float32]] | None:
+        """Return all contents, and the highest cosine (contents, n) of each with unit vectors (n, d).
+
+        None if one of the indexes has no snapshot here.
+        """
+
+        def ask(reader: Reader) -> tuple[list[str], npt.NDArray[np.float32]] | None:
+            """Ask one index."""
+            return reader.best_cosines(queries) if isinstance(reader, BatchReader) else None
+
+        found = self._each(ask)
+        known = [part for part in found if part is not None]
+        if len(known) < len(found) or not known:
+            return None
+        return [content for part, _ in known for content in part], np.concatenate([best for _, best in known])
 
     def each(self, ask: Callable[[int, Reader], _T]) -> list[_T]:
         """Return what a function of each index (its number, and what is read from it) returns; all at the same time.
