@@ -26,12 +26,16 @@ LISTS = {
 
 
 FORMATS = {"mjpeg": "yuvj420p", "libx265": "yuv420p10le"}
-QUIET = {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3:ref=3:b-adapt=0"}
+OPTIONS = {
+    "libx264": {"preset": "ultrafast", "x264-params": "bframes=3:ref=3:b-pyramid=2:cabac=1:deblock=1,0,0"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3:ref=3:b-adapt=0"},
+}
+"""Quick encoding, with pictures that decoding must keep, as by default."""
 
 
 def write_clip(path: Path, width: int = 64, height: int = 48, codec: str = "libx264", frames: int = 5) -> Path:
     with av.open(str(path), "w") as container:
-        track = container.add_stream(codec, rate=10, options=QUIET if codec == "libx265" else {})
+        track = container.add_stream(codec, rate=10, options=OPTIONS.get(codec, {}))
         track.width, track.height, track.pix_fmt = width, height, FORMATS.get(codec, "yuv420p")
         pixels = np.full((height, width, 3), (200, 60, 40), np.uint8)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=track.pix_fmt)

@@ -105,9 +105,14 @@ def layout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write(path, VARIABLE, **LAYOUTS[request.param]), np.array(VARIABLE) / 1000
 
 
-def test_all_frames_have_their_own_times(layout: tuple[Path, np.ndarray]) -> None:
+@pytest.fixture(scope="module")
+def frames(layout: tuple[Path, np.ndarray]) -> Frames:
+    """All frames of the file, decoded once."""
+    return everything(layout[0])
+
+
+def test_all_frames_have_their_own_times(layout: tuple[Path, np.ndarray], frames: Frames) -> None:
     path, pts = layout
-    frames = everything(path)
     assert numbers(frames.pixels) == list(range(400))
     np.testing.assert_allclose(frames.pts, pts, atol=1e-3)
     assert probe(path).duration >= pts[-1]
@@ -115,29 +120,31 @@ def test_all_frames_have_their_own_times(layout: tuple[Path, np.ndarray]) -> Non
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_frames_at_times_are_those_on_display(layout: tuple[Path, np.ndarray], data: st.DataObject) -> None:
+def test_frames_at_times_are_those_on_display(
+    layout: tuple[Path, np.ndarray], frames: Frames, data: st.DataObject
+) -> None:
     path, pts = layout
-    stored = everything(path).pts
     times = sorted(data.draw(st.lists(st.floats(0, float(pts[-1])), min_size=1, max_size=9)))
-    frames = read_times(path, times)
-    assert numbers(frames.pixels) == on_display(stored, times).tolist()
-    assert frames.pts.tolist() == times
+    read = read_times(path, times)
+    assert numbers(read.pixels) == on_display(frames.pts, times).tolist()
+    assert read.pts.tolist() == times
 
 
 @pytest.mark.parametrize("fps", [0.3, 2.0, 7.0, 60.0])
-def test_sampling_by_fps_returns_the_frames_on_display(layout: tuple[Path, np.ndarray], fps: float) -> None:
+def test_sampling_by_fps_returns_the_frames_on_display(
+    layout: tuple[Path, np.ndarray], frames: Frames, fps: float
+) -> None:
     path, _ = layout
-    frames = Frames.concatenate(list(stream(path, fps=fps)))
-    assert frames.pts.tolist() == (np.arange(len(frames)) / fps).tolist()
-    assert len(frames) == int(np.ceil(probe(path).duration * fps - 1e-4))
-    assert numbers(frames.pixels) == on_display(everything(path).pts, frames.pts).tolist()
+    sampled = Frames.concatenate(list(stream(path, fps=fps)))
+    assert sampled.pts.tolist() == (np.arange(len(sampled)) / fps).tolist()
+    assert len(sampled) == int(np.ceil(probe(path).duration * fps - 1e-4))
+    assert numbers(sampled.pixels) == on_display(frames.pts, sampled.pts).tolist()
 
 
 def test_a_range_begins_with_the_frame_on_display_and_excludes_its_end(
-    layout: tuple[Path, np.ndarray],
+    layout: tuple[Path, np.ndarray], frames: Frames
 ) -> None:
-    path, _ = layout
-    pts = everything(path).pts
+    path, pts = layout[0], frames.pts
     for start, end in (
         (0.0, 1.0),
         (3.333, 5.0),
@@ -149,9 +156,8 @@ def test_a_range_begins_with_the_frame_on_display_and_excludes_its_end(
         assert numbers(part.pixels) == [i for i in range(400) if i >= first and pts[i] < end - 1e-6]
 
 
-def test_pixels_do_not_depend_on_seeking(layout: tuple[Path, np.ndarray]) -> None:
+def test_pixels_do_not_depend_on_seeking(layout: tuple[Path, np.ndarray], frames: Frames) -> None:
     path, _ = layout
-    frames = everything(path)
     for threads in (1, 2):
         for at in ([5, 90, 91, 333], [399], [0, 0, 1]):
             part = read_times(path, frames.pts[at])
@@ -159,14 +165,13 @@ def test_pixels_do_not_depend_on_seeking(layout: tuple[Path, np.ndarray]) -> Non
         np.testing.assert_array_equal(everything(path, threads=threads).pixels, frames.pixels)
 
 
-def test_counted_frames_follow_their_rule(layout: tuple[Path, np.ndarray]) -> None:
-    path, _ = layout
-    pts = everything(path).pts
+def test_counted_frames_follow_their_rule(layout: tuple[Path, np.ndarray], frames: Frames) -> None:
+    path, pts = layout[0], frames.pts
     for rule, function in RULES.items():
-        frames = read_count(path, 7, rule=rule)
+        counted = read_count(path, 7, rule=rule)
         expected = function(pts, 7)
-        assert numbers(frames.pixels) == expected.tolist(), rule
-        np.testing.assert_allclose(frames.pts, pts[expected], atol=1e-9)
+        assert numbers(counted.pixels) == expected.tolist(), rule
+        np.testing.assert_allclose(counted.pts, pts[expected], atol=1e-9)
 
 
 def test_few_frames_need_little_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,9 +308,9 @@ def test_frames_at_any_time_equal_those_of_the_stream() -> None:
 
 def test_a_long_video_streams_in_small_chunks() -> None:
     world = sample_world(9, 1200, "flat", fps=1)
-    chunks = [len(chunk) for chunk in stream_world(world, 256)]
+    chunks = [len(chunk) for chunk in stream_world(world, 128)]
     assert sum(chunks) == 1200
-    assert max(chunks) * 256 * 256 <= 2**21
+    assert max(chunks) * 128 * 128 <= 2**21
 
 
 def test_files_and_manifest_agree(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_sizes_and_models_are_checked() -> None:
 
 
 def test_the_command_compares_decoders(tmp_path: Path, call: Call) -> None:
-    call("data", "worlds", tmp_path, "--videos", 2, "--seconds", 40, "--seed", 3)
+    call("data", "worlds", tmp_path, "--videos", 2, "--seconds", 40, "--seed", 3, "--size", 64)
     figures = {}
     for decoder in ("joint", "equal"):
         code, out, _ = call(
