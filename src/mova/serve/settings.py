@@ -20,6 +20,8 @@ SHORTEST_TOKEN = 16
 """Characters; a shorter token could be guessed."""
 BODY_BYTES = 4 << 20
 """Largest body of a request: more than the longest caption takes."""
+TEXT_CHARACTERS, TEXT_SENTENCES = 50_000, 256
+"""Longest query in a body; a longer one would hold up other requests."""
 BODY_SECONDS = 20.0
 """Time in which a request's body must arrive."""
 HEADER_SECONDS = 10.0

@@ -42,7 +42,7 @@ from mova.serve.schemas.search import (
 )
 from mova.serve.schemas.videos import Video
 from mova.serve.services import Parts, Services
-from mova.serve.settings import QUERY_CHARACTERS
+from mova.serve.settings import QUERY_CHARACTERS, TEXT_SENTENCES
 from mova.types import Moment
 from mova.utils.files import is_below, joined
 
@@ -97,7 +97,9 @@ async def respects(parts: Parts) -> Respects:
 async def answer(parts: Services, client: Request, request: SearchRequest) -> SearchAnswer:
     """Return one page of moments."""
     if request.query:
-        query_sentences(request.query)  # a query that is too long is refused before it waits
+        count = len(query_sentences(request.query))  # a query that is too long is refused before it waits
+        if count > TEXT_SENTENCES:
+            raise Problem(f"the query has {count:,} sentences, and at most {TEXT_SENTENCES} are searched; shorten it")
     began = time.perf_counter()
     offset = int(request.cursor or 0)
     like = None if request.like is None else example(parts, request.like.video, request.like.time)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mova.search.query import MAX_CHARACTERS
+from mova.serve.settings import TEXT_CHARACTERS
 
 PAGE = 24
 """Rows per page, by default."""
@@ -18,7 +18,7 @@ CURSOR = r"^[0-9]{1,9}(-[0-9a-f]{1,40})?$"
 PLACE = r"^[0-9]{1,6}$"
 """Of the answer to a search: number of moments before the page."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TEXT_CHARACTERS)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 VideoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 Cursor = Annotated[str, StringConstraints(pattern=CURSOR)]

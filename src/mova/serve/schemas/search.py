@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from mova.scoring.false_alarm import BAR
-from mova.search.query import MAX_CHARACTERS
 from mova.search.second_stage.moment import Reranking
 from mova.serve.schemas.fields import LARGEST_PAGE, PAGE, PLACE, Request, Seconds, VideoId
 from mova.serve.schemas.videos import Video
+from mova.serve.settings import TEXT_CHARACTERS
 
 RESPECT_CHARACTERS = 500
 """Of a concept or its values."""
@@ -46,7 +46,7 @@ class FilterRequest(Request):
 class SearchRequest(Request):
     """A text to search for, a moment that the results resemble, or both."""
 
-    query: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_CHARACTERS)] = Field(
+    query: Annotated[str, StringConstraints(strip_whitespace=True, max_length=TEXT_CHARACTERS)] = Field(
         "", examples=["a dog runs after a ball"]
     )
     like: LikeExample | None = None
