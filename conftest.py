@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -25,6 +25,14 @@ EXTRAS = {
     "pip install pandas": "pandas",
 }
 """Name in the comment of an example -> package that it needs."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_decoders() -> Iterator[None]:
+    from tests.support.kept_decoders import kept_decoders
+
+    with kept_decoders():
+        yield
 
 
 @pytest.fixture(scope="session")

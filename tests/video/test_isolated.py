@@ -21,6 +21,7 @@ from mova.video.isolated import Isolated
 from mova.video.probe import probe
 from mova.video.reader import read_count, read_times, stream
 from mova.video.writer import cut_clip
+from tests.support import kept_decoders
 from tests.support.fakes import write_colours
 from tests.video.test_limits import write_clip
 
@@ -40,6 +41,12 @@ def broken(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Children run some code before they answer."""
     path, call = isolated.START.split("from mova.video", 1)
     monkeypatch.setattr(isolated, "START", f"{path}{code}from mova.video{call}")
+
+
+@pytest.fixture(autouse=True)
+def _own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts and ends its own."""
+    monkeypatch.setattr(kept_decoders, "MOST", 0)
 
 
 @pytest.mark.parametrize("polls", [True, False])
