@@ -234,7 +234,7 @@ def test_recalls_of_stretches_are_those_of_the_study(first: str, name: str, form
 
 def test_the_page_quotes_the_second_stage() -> None:
     for name, row in rows("rerank").items():
-        label = re.sub(r"mova-worlds-tiny", "`mova-worlds-tiny`", name)
+        label = re.sub(r"(mova-worlds-tiny|mova-natural)", r"`\1`", name)
         *figures, weights, chance, best, cost = cells(MEASUREMENTS, label)
         assert figures == [row[key] for key in ("first stage", "second alone", "equal", "measured")]
         assert (chance, best) == (row["chance"], row["best"])
