@@ -121,7 +121,8 @@ def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console)
     if moments.reranking is not None:
         for line in _reranked(moments.reranking):
             say(line, stdout)
-    show(_table(moments), stdout)
+    if moments:
+        show(_table(moments), stdout)
     if not moments and moments.skip:
         note(f"the answer ends before moment {moments.skip + 1}; take an earlier page", stderr)
     elif not moments:

@@ -43,6 +43,9 @@ def list_videos(
         ]
         emit({"index": folder, "model": index.meta.model, "frame_rate": rate, "videos": rows})
         return
+    if not records:
+        note("no videos here")
+        return
     table = Table(title=None, header_style="bold")
     for column, justify in (("length", "right"), ("frames", "right"), ("video", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
@@ -50,5 +53,3 @@ def list_videos(
         gone = " (missing)" if record.path in missing else ""
         table.add_row(clock(record.duration), str(record.frames), Text(one_line(record.path) + gone))
     show(table)
-    if not records:
-        note("no videos here")
