@@ -84,7 +84,7 @@ def test_lines_of_json_have_names(folder: Path, tmp_path: Path, call: Call) -> N
         ("q.txt", " \n\n", "has no queries"),
         ("q.txt", "a star\n...\n", "q.txt, line 2: "),
         ("q.txt", "a\n" * 10_001, "has 10,001 queries, at most 10,000"),
-        ("q.txt", "x" * 50_001, "line 1: the query has 50,001 characters"),
+        ("q.txt", "x" * 250_001, "line 1: the query has 250,001 characters"),
         ("q.jsonl", '"a star"\n{"id": 1}\n', "q.jsonl, line 2: must be a text, or an object"),
         ("q.jsonl", "a star\n", "line 1: is not JSON"),
         ("q.jsonl", '{"query": "a star", "id": [1]}\n', "line 1: must be a text"),
