@@ -96,9 +96,7 @@ def tiny_x_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs `mova WORDS...` in this process: exit code, stdout, stderr; a traceback fails the test."""
     from mova.cli.main import run
 
@@ -113,7 +111,13 @@ def call(
         assert "Traceback" not in captured.err + captured.out
         return code, captured.out, captured.err
 
+    return invoke
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Undo what the command line does to mova's log, in every test: other tests read the log."""
     logger = logging.getLogger("mova")
-    before = logger.handlers, logger.level, logger.propagate
-    yield invoke
+    before = list(logger.handlers), logger.level, logger.propagate
+    yield
     logger.handlers, logger.level, logger.propagate = before
