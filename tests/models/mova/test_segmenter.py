@@ -19,10 +19,12 @@ from mova.losses.global_contrast import unit_scores
 from mova.models.families import input_adapter
 from mova.models.mova.model import Mova
 from mova.models.mova.segmenter import (
+    GROUPED,
     LEAST,
     LONGEST,
     SHORTEST,
     UnitSegmenter,
+    _read_grouped,
     encode_learned_units,
     learned_units,
     state_width,
@@ -317,6 +319,16 @@ def test_training_and_inference_split_alike() -> None:
     outputs = model(stacks=stacks, input_ids=ids, attention_mask=mask, **rule)
     for vectors, real, units in zip(outputs["units"], outputs["unit_mask"], model.encode_units(CAPTIONS), strict=True):
         torch.testing.assert_close(vectors[real], units, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_units_that_are_read_in_groups_of_similar_length_are_those_read_alone() -> None:
+    backbone, rng = worlds(), torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 13, (2 * GROUPED + 5, 1), generator=rng)
+    weights = torch.rand(len(lengths), 12, generator=rng).clamp_min(0.05) * (torch.arange(12) < lengths)
+    ids = torch.randint(2, 40, weights.shape, generator=rng)
+    alone = [backbone.read_softly(ids[[k], :n], weights[[k], :n]) for k, n in enumerate(lengths.flatten().tolist())]
+    torch.testing.assert_close(_read_grouped(backbone, ids, weights), torch.cat(alone), atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ SHORTEST = 4
 """A text may have one unit, and one more per this many tokens."""
 LEAST = 0.5
 """A unit whose total weight is at most this is not real."""
+GROUPS, GROUPED = 4, 32
+"""Most groups of units of similar length that are read apart, without padding, and least units in one."""
 TEXTS = 256
 """Texts whose token states are held at once."""
 
@@ -187,9 +189,22 @@ def _read_again(backbone: SoftReader, segments: Segments, ids: Tensor) -> tuple[
     """Encode every real unit alone; see `learned_units`."""
     weights, order = _gathered(segments.weights[segments.mask])
     unit_ids = ids.unsqueeze(1).expand(-1, segments.mask.shape[1], -1)[segments.mask].gather(1, order)
-    vectors = backbone.read_softly(unit_ids, weights)
+    vectors = _read_grouped(backbone, unit_ids, weights)
     spread = vectors.new_zeros((*segments.mask.shape, vectors.shape[-1]))
     return spread.index_put((segments.mask,), vectors), segments.mask
+
+
+def _read_grouped(backbone: SoftReader, ids: Tensor, weights: Tensor) -> Tensor:
+    """Encode units (U, P), whose tokens come before the padding, to (U, d); units of similar length together."""
+    count = min(GROUPS, len(ids) // GROUPED)
+    if count < 2:
+        return backbone.read_softly(ids, weights)
+    lengths = (weights > 0).sum(dim=1)
+    order = lengths.argsort()
+    groups = order.tensor_split(count)
+    longest = torch.stack([lengths[group[-1]] for group in groups]).tolist()
+    parts = [backbone.read_softly(ids[g, :n], weights[g, :n]) for g, n in zip(groups, longest, strict=True)]
+    return torch.cat(parts)[order.argsort()]
 
 
 def _heaviest(weights: Tensor) -> Tensor:
