@@ -25,6 +25,7 @@ SOAK = (
     "interrupted",
     "disturbances",
     "read_only",
+    "lost_nodes",
     "damaged_tables",
     "damaged_videos",
     "serve_kills",
@@ -287,7 +288,7 @@ def test_the_page_of_robustness_quotes_the_suite() -> None:
         row = rows(study)[name]
         keys = ("killed", "runs compared", "lost", "twice", "wrong")
         assert cells(ROBUSTNESS, label) == [str(row.get(key, "–")) for key in keys]
-    disturbed = rows("disturbances") | rows("read_only")
+    disturbed = rows("disturbances") | rows("read_only") | rows("lost_nodes")
     reads = disturbed["readers beside a writer"]["reads"]
     for label, name in (
         ("a full disk", "full disk"),
@@ -296,6 +297,7 @@ def test_the_page_of_robustness_quotes_the_suite() -> None:
         ("a wrong clock", "wrong clock"),
         ("two writers", "two writers"),
         (f"readers beside a writer ({reads} reads)", "readers beside a writer"),
+        ("a node lost under Ray", "a node lost under Ray"),
     ):
         keys = ("trials", "refused", "other_errors", "lost", "twice", "wrong")
         assert cells(ROBUSTNESS, label) == [str(disturbed[name][key]) for key in keys]
