@@ -1,7 +1,8 @@
-"""The working folder of docstring examples, which `make test` runs as doctests."""
+"""The order of all tests, and the working folder of docstring examples, which `make test` runs as doctests."""
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -25,6 +26,21 @@ EXTRAS = {
     "pip install pandas": "pandas",
 }
 """Name in the comment of an example -> package that it needs."""
+
+
+FIRST = "tests/utils/test_cluster.py"
+"""These tests share a Ray cluster; at the end of a run, another worker would take half of them and start a new one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the tests of a cluster to the front."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what was imported and collected from garbage collection, which would look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
