@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from mova.cli.options import Caption, Fps, Json, Loading, take_groups
+from mova.cli.options import STANDARD_INPUT, Caption, Fps, Json, Loading, read_caption, take_groups
 from mova.errors import UsageError
 
 Name = Annotated[str, typer.Option(help="Whose it is.")]
@@ -140,3 +141,16 @@ def test_a_text_file_that_is_no_caption_is_not_read(tmp_path: Path) -> None:
 def test_a_caption_that_is_too_long_is_refused() -> None:
     with pytest.raises(UsageError, match="the text has 20,000 sentences or parts, at most 10,000"):
         Caption(text="A dog runs. " * 20_000).read()
+
+
+@pytest.mark.skipif(not STANDARD_INPUT.exists(), reason="needs /dev/stdin")
+def test_a_dash_is_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "caption.txt").write_text("A dog runs.\nIt barks.", encoding="utf-8")
+    before, file = os.dup(0), os.open(tmp_path / "caption.txt", os.O_RDONLY)
+    try:
+        os.dup2(file, 0)
+        assert read_caption(Path("-")) == "A dog runs.\nIt barks."
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,18 @@ def test_line_ends_are_one_kind_and_a_mark_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
     assert read_text(path) == "one\ntwo\nthree\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("content", [b"one\r\ntwo", b"\xef\xbb\xbfone\ntwo", "\ufeffone\ntwo".encode("utf-16")])
+def test_a_pipe_is_read_once(content: bytes, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True).start()
+    assert read_text(pipe).lstrip("\ufeff") == "one\ntwo"
+    threading.Thread(target=pipe.write_bytes, args=(b"one\n\xff",), daemon=True).start()
+    with pytest.raises(DataError, match="pipe: is not UTF-8 text"):
+        read_text(pipe)
 
 
 def test_bytes_that_are_not_text_name_the_line(tmp_path: Path) -> None:

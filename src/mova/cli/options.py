@@ -29,6 +29,8 @@ from mova.errors import DataError, UsageError
 
 MAX_TEXT_BYTES = 4 << 20
 """Largest file that is read as a caption."""
+STANDARD_INPUT = Path("/dev/stdin")
+"""What a dash in place of a text file stands for."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and everything else on stderr.")]
 Model = Annotated[
@@ -128,7 +130,10 @@ class Caption:
 
     text: Annotated[str | None, typer.Option(help="The caption.")] = None
     text_file: Annotated[
-        Path | None, typer.Option(help="UTF-8 text file that contains the caption, or subtitles (.srt, .vtt).")
+        Path | None,
+        typer.Option(
+            help="UTF-8 text file that contains the caption, or subtitles (.srt, .vtt); - for standard input."
+        ),
     ] = None
 
     def read(self) -> str:
@@ -152,10 +157,15 @@ class Caption:
 
 
 def read_caption(path: Path, option: str = "--text-file") -> str:
-    """Return the content of the text file of an option; of subtitles, the texts of the cues, one per line."""
+    """Return the content of the text file of an option; of subtitles, the texts of the cues, one per line.
+
+    A dash stands for standard input.
+    """
     from mova.data.readers.subtitles import SUBTITLE_SUFFIXES, read_cues
     from mova.utils.text_files import read_text
 
+    if str(path) == "-" and STANDARD_INPUT.exists():
+        path = STANDARD_INPUT
     if path.is_file() and path.stat().st_size > MAX_TEXT_BYTES:
         raise UsageError(f"{option} {path}: is larger than {MAX_TEXT_BYTES >> 20} MB, which no caption is; shorten it")
     try:

@@ -11,6 +11,7 @@ import json
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,9 +49,12 @@ def open_text(path: str | Path, newline: str | None = "") -> Iterator[TextIO]:
     Raises:
         DataError: it cannot be read, or is not text in a known encoding (the message has the line).
     """
+    encoding = "utf-8"
     try:
-        with open(path, encoding=_encoding(path), newline=newline) as file:
-            yield file
+        with open(path, "rb") as content:  # a pipe can be read once
+            encoding = _encoding(content.peek(4))
+            with TextIOWrapper(content, encoding=encoding, newline=newline) as file:
+                yield file
     except FileNotFoundError as error:
         raise DataError(f"{path}: cannot be read: no such file") from error
     except IsADirectoryError as error:
@@ -58,10 +62,8 @@ def open_text(path: str | Path, newline: str | None = "") -> Iterator[TextIO]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeError as error:
-        raise DataError(
-            f"{path}{_bad_line(path)}: is not {_encoding(path).removesuffix('-sig').upper()} text ({error}); save the "
-            "file in the encoding UTF-8"
-        ) from error
+        place, name = f"{path}{_bad_line(path, encoding)}", encoding.removesuffix("-sig").upper()
+        raise DataError(f"{place}: is not {name} text ({error}); save the file in the encoding UTF-8") from error
 
 
 def read_text(path: str | Path) -> str:
@@ -136,15 +138,14 @@ def brief(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
-def _encoding(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(4)
+def _encoding(start: bytes) -> str:
+    """Return the encoding that the byte-order mark of a file names, or UTF-8."""
     return next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), "utf-8")
 
 
-def _bad_line(path: str | Path) -> str:
-    """Return the first line of a file that is not UTF-8, as `, line 3`; empty if all are, or for other encodings."""
-    if not _encoding(path).startswith("utf-8"):
+def _bad_line(path: str | Path, encoding: str) -> str:
+    """Return the first line of a file that is not UTF-8, as `, line 3`; empty for other encodings, and for a pipe."""
+    if not encoding.startswith("utf-8") or not Path(path).is_file():
         return ""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
