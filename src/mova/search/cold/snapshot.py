@@ -252,7 +252,7 @@ class Snapshot(FixedState):
         """
         stops = np.array([stop for _, stop, _ in self._parts], dtype=np.int64)
         best = np.full((len(stops), len(queries)), -np.inf, np.float32)
-        block = max(MOST_PRODUCTS // max(1, len(queries)), 64)
+        block = min(BLOCK_ROWS, max(MOST_PRODUCTS // max(1, len(queries)), 64))
         for low in range(0, len(self.vectors), block):
             high = min(low + block, len(self.vectors))
             first, last = np.searchsorted(stops, low, side="right"), np.searchsorted(self._starts, high)
