@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+from scipy.ndimage import gaussian_filter, map_coordinates, median_filter, zoom
 
 Image = npt.NDArray[np.float32]
 
@@ -23,12 +23,6 @@ DAMPING = 1e-4
 """Added to the diagonal of the structure tensor of images in [0, 1]: below it, a region has no texture."""
 LONGEST_STEP = 1.0
 """Pixels by which one iteration may change the flow."""
-
-_NETWORK = (
-    *((1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3)),
-    *((5, 8), (4, 7), (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2)),
-)
-"""Comparisons after which the fifth of nine values is their median."""
 
 
 def optical_flow(first: Image, second: Image) -> Image:
@@ -97,18 +91,5 @@ def _refined(one: Image, other: Image, flow: Image) -> Image:
     a, d = a + DAMPING, d + DAMPING
     determinant = a * d - b * b
     step = np.stack([(b * v - d * u) / determinant, (b * u - a * v) / determinant], axis=-1)
-    return _median(flow + np.clip(step, -LONGEST_STEP, LONGEST_STEP)).astype(np.float32)
-
-
-def _median(flow: Image) -> Image:
-    """Return the median of each pixel (H, W, C) and its eight neighbors, edges repeated.
-
-    Smith's network of comparisons (Implementing median filters in XC4000E FPGAs, Xcell 23, 1996) takes whole images at
-    a time.
-    """
-    height, width = flow.shape[:2]
-    padded = np.pad(flow, ((1, 1), (1, 1), (0, 0)), mode="symmetric")
-    values = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    for i, j in _NETWORK:
-        values[i], values[j] = np.minimum(values[i], values[j]), np.maximum(values[i], values[j])
-    return values[4]
+    step = np.clip(step, -LONGEST_STEP, LONGEST_STEP)
+    return median_filter(flow + step, (3, 3, 1)).astype(np.float32)
