@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,23 +39,6 @@ WORLD_SECONDS = 40.0
 """Length of the videos in paragraph retrieval and localization."""
 PIXELS = 64
 """Frames are rendered at this size; models resize them as needed."""
-
-
-STACKS = 32
-"""Stacks of frames encoded at once: more leave the caches of a processor, and fewer do not fill its vector units."""
-
-
-@runtime_checkable
-class StackReader(Protocol):
-    """A model that encodes each frame from a stack of its neighbors, such as the small ones of Worlds."""
-
-    def stack(self, frames: Frames) -> Tensor:
-        """Stack consecutive frames of one clip, one stack per frame."""
-        ...
-
-    def image_features(self, stacks: Tensor) -> Tensor:
-        """Encode stacks to vectors (T, d)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +92,7 @@ def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Gener
     measures = {}
     for name, events in (("random", plain), ("twins", twins)):
         descriptions = [describe(event, rng) for event in events]
-        encoded = _encode_clips(model, [_render_clip(model, event, styles, rng) for event in events])
+        encoded = [_encode_clip(model, event, styles, rng) for event in events]
         scores = _clip_scores(_encode_texts(model, [d.text for d in descriptions]), encoded)
         mentioned = np.array([[factor in d.mentioned for factor in FACTORS] for d in descriptions])
         truth = holds_matrix(events, events, mentioned).T
@@ -130,7 +112,7 @@ def factor_accuracy(
     measures = {}
     for factor, values in FACTORS.items():
         texts: list[list[str]] = []
-        rendered = []
+        encoded = []
         while len(texts) < clips:
             event = sample_event(rng)
             if facts(event)[factor] is None:
@@ -138,10 +120,10 @@ def factor_accuracy(
             wording = int(rng.integers(2**31))
             candidates = [event, *alternatives(event, factor)]
             texts.append([describe(e, np.random.default_rng(wording), mention=applicable(e)).text for e in candidates])
-            rendered.append(_render_clip(model, event, styles, rng))
+            encoded.append(_encode_clip(model, event, styles, rng))
         vectors = _encode_texts(model, [text for group in texts for text in group]).split([len(t) for t in texts])
         right = 0.0
-        for group, clip in zip(vectors, _encode_clips(model, rendered), strict=True):
+        for group, clip in zip(vectors, encoded, strict=True):
             scores = _clip_scores(group, [clip])[:, 0]
             right += float(scores[0] == scores.max()) / float((scores == scores.max()).sum())
         measures[f"{factor} (of {len(values)})"] = 100.0 * right / len(texts)
@@ -223,21 +205,12 @@ def applicable(event: Event) -> tuple[str, ...]:
     return tuple(name for name, value in facts(event).items() if value is not None)
 
 
-def _render_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.random.Generator) -> Frames:
-    """Render one clip at the model's frame rate."""
+def _encode_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.random.Generator) -> Tensor:
+    """Render one clip and encode it as unit vectors: (T, d)."""
     times = np.arange(0, CLIP_SECONDS, 1 / model.frame_rate)
     style = styles[int(rng.integers(len(styles)))]
-    return Frames(render_event(event, sample_nuisance(rng), style, times, CLIP_SECONDS, PIXELS), times)
-
-
-def _encode_clips(model: DualEncoder, clips: Sequence[Frames]) -> list[Tensor]:
-    """Encode clips as unit vectors, (T, d) each; several at once where the model reads stacks."""
-    if not isinstance(model, StackReader):
-        return [normalize(model.encode_frames(clip), dim=-1) for clip in clips]
-    stacks = [model.stack(clip) for clip in clips]
-    with torch.no_grad():
-        vectors = [model.image_features(part) for part in torch.cat(stacks).split(STACKS)]
-    return list(normalize(torch.cat(vectors), dim=-1).split([len(stack) for stack in stacks]))
+    pixels = render_event(event, sample_nuisance(rng), style, times, CLIP_SECONDS, PIXELS)
+    return normalize(model.encode_frames(Frames(pixels, times)), dim=-1)
 
 
 def _encode_texts(model: DualEncoder, texts: Sequence[str]) -> Tensor:
