@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.text_tower import FEW_SENTENCES, TextTower, UnitVectors
 from mova.search.index import Index
+from mova.search.narrow.selection import BatchReader
 from mova.search.query import has_passages, query_sentences
 from mova.search.searchable import SearchableIndex
 from mova.search.shards.index import ShardedIndex
-from mova.search.shards.union import Union
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -68,7 +67,7 @@ class Held(SearchableIndex):
         if isinstance(encoder, TextTower | _Remembering):
             encoder.known = dict(zip(sentences, vectors, strict=True))
         reader = self._reader() if wanted is None else self._selected(wanted)
-        if isinstance(reader, Snapshot | Union):
+        if isinstance(reader, BatchReader):
             reader.look_ahead(vectors)
 
     def _forget(self) -> None:

@@ -17,11 +17,11 @@ from mova.errors import UsageError
 from mova.models.inputs.pixels import is_array, is_picture
 from mova.models.inputs.texts import as_texts
 from mova.search import query
-from mova.search.cold.snapshot import AHEAD, Snapshot
+from mova.search.cold.snapshot import AHEAD
 from mova.search.narrow.answer import Answer
 from mova.search.narrow.filter import Filter
+from mova.search.narrow.selection import BatchReader
 from mova.search.query import Query
-from mova.search.shards.union import Union
 from mova.utils.batching import batches
 
 Searchable = Any
@@ -162,7 +162,7 @@ def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict
 def _answers(index: Searchable, queries: Sequence[tuple[Query, Any]], k: int, options: dict[str, Any]) -> list[Answer]:
     """Return the answers to queries with their encoders; their vectors are compared with all frames at once."""
     reader = index._selected(options["filter"] or Filter())
-    look_ahead = reader.look_ahead if isinstance(reader, Snapshot | Union) else None
+    look_ahead = reader.look_ahead if isinstance(reader, BatchReader) else None
     most = max(1, AHEAD // max(1, reader.count_frames()))
     answers: list[Answer] = []
     try:
