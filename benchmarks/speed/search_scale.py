@@ -139,9 +139,9 @@ class Place:
         self.index, self.divided, self.approximate = (folder / name for name in ("index", "divided", "approximate"))
         self.kind = f"{rows} frames" if isinstance(footage, Footage) else f"{rows} real frames with noise"
         self.queries = footage.texts(rounds)
-        self.built = self._once(self.index, lambda: build(self.index, footage, rows))
+        self.built = self.once(self.index, lambda: build(self.index, footage, rows))
 
-    def _once(self, path: Path, work: Callable[[], dict[str, float] | None]) -> dict[str, float]:
+    def once(self, path: Path, work: Callable[[], dict[str, float] | None]) -> dict[str, float]:
         """Return seconds and processor seconds of building an index, and what the work adds to them."""
 
         def costly() -> dict[str, float]:
@@ -162,7 +162,7 @@ class Place:
 
     def shards(self) -> tuple[dict[str, float], list[Shard]]:
         """Divide the videos among indexes; return the seconds of their snapshots, and the indexes."""
-        costs = self._once(self.divided, lambda: divide(self.snapshot(), self.divided))
+        costs = self.once(self.divided, lambda: divide(self.snapshot(), self.divided))
         opened = [Snapshot.open(self.divided / str(number)) for number in range(SHARDS)]
         return costs, [Shard(str(number), part) for number, part in enumerate(opened) if part is not None]
 
@@ -183,7 +183,7 @@ class Place:
             engine.save(path)
             return {"build_seconds": seconds}
 
-        costs = self._once(path, work)
+        costs = self.once(path, work)
         return costs | {"disk": path.stat().st_size / (self.rows * self.dim * 2)}, peer.load(path)
 
     def lance(self) -> tuple[dict[str, float], Store]:
@@ -194,7 +194,7 @@ class Place:
             seconds, _ = _timed(lambda: upkeep.build_index(Store(self.approximate).connection.open_table("frames")))
             return {"build_seconds": seconds}
 
-        costs = self._once(self.approximate, work)
+        costs = self.once(self.approximate, work)
         more = disk_bytes(self.approximate / "frames.lance") - disk_bytes(self.index / "frames.lance")
         return costs | {"disk": more / (self.rows * self.dim * 2)}, Store(self.approximate)
 
