@@ -84,7 +84,7 @@ sbom: $(STAMP)  ## list all installed packages with versions and licenses in bui
 bench: $(STAMP)  ## run all benchmarks in their quick form (drop --quick for the recorded figures)
 	@set -e; for name in $$($(BIN)/mova bench); do $(BIN)/mova bench $$name --quick; done
 
-SOAK := kills interrupted disturbances read_only lost_nodes damaged_videos damaged_tables serve_kills serve_soak
+SOAK := kills interrupted disturbances drives lost_nodes damaged_videos damaged_tables serve_kills serve_soak
 
 soak: $(STAMP)  ## kill, disturb and damage what is running or stored, and count what is lost (QUICK=1: a few minutes)
 	@set -e; for name in $(SOAK); do $(BIN)/mova bench $$name $(if $(QUICK),--quick); done

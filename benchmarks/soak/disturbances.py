@@ -167,13 +167,14 @@ def vanished_drive(trial: Trial) -> None:
 
 
 def wrong_clock(trial: Trial) -> None:
-    """The clock jumps by up to 20 years in either direction, before a run that is killed and before the next one."""
+    """The clock jumps by up to 20 years in either direction, before a run, in it, and in the next one."""
     usual = time.time
     for _ in range(2):
-        jump = float(trial.rng.uniform(-YEARS, YEARS))
+        first, later = trial.rng.uniform(-YEARS, YEARS, 2).tolist()
+        moment = usual() + trial.moment()
 
-        def run(jump: float = jump) -> None:
-            time.time = lambda: usual() + jump
+        def run(first: float = first, later: float = later, moment: float = moment) -> None:
+            time.time = lambda: usual() + (first if usual() < moment else later)
             trial.work()()
 
         attempt(run, trial.moment())

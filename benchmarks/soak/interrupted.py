@@ -142,13 +142,15 @@ def kill_stretches(folder: Path, kills: int, rng: np.random.Generator) -> Counte
         Index(place, MeanColor(wait=wait)).add([films], novelty=NOVELTY)
 
     usual = usual_seconds(lambda: work(folder / "complete"))
-    complete = contents(folder / "complete")
+    complete, known = contents(folder / "complete"), set[str]()
     counts: Counter[str] = Counter(killed=0, lost=0, twice=0, wrong=0)
     while counts["killed"] < kills:
         ended = attempt(lambda: work(target), rng.uniform(0, usual))
         counts["killed"] += not ended
         stored = contents(target)
         counts["wrong"] += sum(stored.videos[name] != complete.videos[name] for name in stored.videos)
+        counts["lost"] += len(known - stored.videos.keys())
+        known = set(stored.videos)
         if ended or len(stored.videos) == FILMS or counts["killed"] == kills:
             attempt(lambda: work(target, 0.0), None)
             stored = contents(target)
@@ -157,6 +159,7 @@ def kill_stretches(folder: Path, kills: int, rng: np.random.Generator) -> Counte
             counts["wrong"] += not sound(target)
             counts["runs compared"] += 1
             shutil.rmtree(target)
+            known = set()
     return counts
 
 

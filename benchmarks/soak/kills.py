@@ -154,15 +154,18 @@ def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter
     usual = time.perf_counter() - began
     complete = contents(folder / "complete")
     counts: Counter[str] = Counter(killed=0, lost=0, twice=0, wrong=0)
-    target = folder / "killed"
+    target, known = folder / "killed", set[str]()
     while counts["killed"] < kills:
         ended = attempt(lambda: Index(target, MeanColor(wait=0.005)).add([films]), rng.uniform(0, usual))
         counts["killed"] += not ended
         stored = contents(target).videos
         counts["wrong"] += sum(stored[name] != complete.videos[name] for name in stored)
+        counts["lost"] += len(known - stored.keys())
+        known = set(stored)
         if ended or len(stored) == FILMS:
             _finish_index(target, films, complete, counts)
             shutil.rmtree(target)
+            known = set()
     _finish_index(target, films, complete, counts)
     return counts
 
