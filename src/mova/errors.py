@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
+from threading import Lock
 
 
 class MovaError(Exception):
@@ -162,6 +164,61 @@ def needs_packages() -> Iterator[None]:
         if explained is None:
             raise
         raise explained from error
+
+
+@contextmanager
+def refuse_code(name: object) -> Iterator[None]:
+    """Refuse to run what a checkpoint brings, inside the `with` block: a pickle, or modules that `auto_map` names.
+
+    Pass `trust_remote_code=False` to every loader as well. Parts that a library loads by itself do not get that flag;
+    this keeps transformers from asking at the terminal whether their code may run.
+
+    Args:
+        name: the checkpoint's name in errors.
+
+    Raises:
+        ModelError: the checkpoint asks for code.
+
+    Example:
+        >>> with refuse_code("my-model"):
+        ...     raise ValueError("pass the argument `trust_remote_code=True`")
+        Traceback (most recent call last):
+            ...
+        mova.errors.ModelError: my-model: needs Python code of its own (auto_map in its configuration), which ...
+    """
+    with _no_questions():
+        try:
+            yield
+        except UnpicklingError as error:
+            raise refused_pickle(name) from error
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise ModelError(
+                f"{name}: needs Python code of its own (auto_map in its configuration), which is never run; use a "
+                "checkpoint whose architecture is part of the library that loads it"
+            ) from error
+
+
+_QUESTIONS = Lock()
+_refusing: list[int] = []
+
+
+@contextmanager
+def _no_questions() -> Iterator[None]:
+    """Let transformers raise where it would ask whether code may run. Blocks may overlap in several threads."""
+    from transformers import dynamic_module_utils as loader
+
+    with _QUESTIONS:
+        _refusing.append(loader.TIME_OUT_REMOTE_CODE)
+        loader.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        with _QUESTIONS:
+            seconds = _refusing.pop()
+            if not _refusing:
+                loader.TIME_OUT_REMOTE_CODE = seconds
 
 
 def refused_pickle(name: object) -> ModelError:

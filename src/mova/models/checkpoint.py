@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mova.errors import ModelError, UsageError, refused_pickle
+from mova.errors import ModelError, UsageError, refuse_code
 from mova.models.hub import read_json
 from mova.models.two_tower.text_processor import TextRule, stretch_positions
 from mova.scoring.caption_score import EvidenceRule
@@ -53,7 +52,7 @@ def dual_encoder_settings(folder: Path, name: str, video_features: str = "get_im
     """
     kind = read_json(folder / "config.json").get("model_type", "nothing")
     try:
-        with quiet_transformers():
+        with quiet_transformers(), refuse_code(name):
             settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = AutoModel._model_mapping[type(settings)]
     except DAMAGE as error:
@@ -95,7 +94,7 @@ def load_tokenizer(folder: Path, name: str, settings: PreTrainedConfig) -> Any:
             f"{name}: the folder {folder} lacks its tokenizer files ({', '.join(known)}); download them too"
         )
     try:
-        with quiet_transformers():
+        with quiet_transformers(), refuse_code(name):
             return AutoTokenizer.from_pretrained(folder, config=settings, trust_remote_code=False)
     except (*DAMAGE, TypeError, ImportError) as error:
         raise ModelError(f"{name}: its tokenizer cannot be read ({_line(error)}); download its files again") from error
@@ -122,10 +121,8 @@ def load_complete(load: Callable[..., tuple[Any, Mapping[str, Any]]], name: str)
         ModelError: weights are missing (transformers would start them at random) or damaged.
     """
     try:
-        with quiet_transformers():
+        with quiet_transformers(), refuse_code(name):
             model, report = load(output_loading_info=True)
-    except UnpicklingError as error:
-        raise refused_pickle(name) from error
     except DAMAGE as error:
         raise ModelError(f"{name}: its weights cannot be read ({_line(error)}); download them again") from error
     missing = sorted(report["missing_keys"])

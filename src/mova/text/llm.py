@@ -16,10 +16,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pickle import UnpicklingError
 from typing import Any, Protocol
 
-from mova.errors import ModelError, refused_pickle
+from mova.errors import ModelError, refuse_code
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +105,12 @@ class LanguageModel:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
         try:
-            config = AutoConfig.from_pretrained(self.model)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            tokenizer = AutoTokenizer.from_pretrained(self.model, padding_side="left")
-            model = kind.from_pretrained(self.model, dtype="auto").to(self.device).eval()
-        except UnpicklingError as error:
-            raise refused_pickle(self.model) from error
+            with refuse_code(self.model):
+                config = AutoConfig.from_pretrained(self.model, trust_remote_code=False)
+                kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+                tokenizer = AutoTokenizer.from_pretrained(self.model, padding_side="left", trust_remote_code=False)
+                model = kind.from_pretrained(self.model, dtype="auto", trust_remote_code=False)
+            model = model.to(self.device).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.model}: cannot be loaded as a language model: {error}") from error
         if tokenizer.pad_token is None:

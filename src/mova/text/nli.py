@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pickle import UnpicklingError
 from typing import Any
 
-from mova.errors import ModelError, refused_pickle
+from mova.errors import ModelError, refuse_code
 
 
 @dataclass
@@ -50,10 +49,10 @@ class NLIModel:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.model)
-            model = AutoModelForSequenceClassification.from_pretrained(self.model).to(self.device).eval()
-        except UnpicklingError as error:
-            raise refused_pickle(self.model) from error
+            with refuse_code(self.model):
+                tokenizer = AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
+                model = AutoModelForSequenceClassification.from_pretrained(self.model, trust_remote_code=False)
+            model = model.to(self.device).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.model}: cannot be loaded as a classifier: {error}") from error
         labels = {str(name).lower(): int(index) for index, name in model.config.id2label.items()}

@@ -24,7 +24,7 @@ import torch
 import yaml
 
 from mova._version import __version__
-from mova.errors import ModelError, UsageError
+from mova.errors import ModelError, UsageError, refuse_code
 from mova.models.hub import NETWORK_ERRORS, read_json
 from mova.models.precision import choose_device, choose_dtype
 from mova.text_to_video.guide import Guided, TextGuide, guide, require_replaceable
@@ -210,10 +210,11 @@ def _load(diffusers: Any, folder: Path, kind: str, precision: torch.dtype, adapt
     }
     load = diffusers.DiffusionPipeline
     try:
-        if adapter is not None:
-            load = getattr(diffusers, ANIMATED[kind])
-            options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=precision)
-        pipeline = load.from_pretrained(folder, **options)
+        with refuse_code(folder):
+            if adapter is not None:
+                load = getattr(diffusers, ANIMATED[kind])
+                options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=precision)
+            pipeline = load.from_pretrained(folder, trust_remote_code=False, **options)
     except LOAD_ERRORS as error:
         raise ModelError(f"{folder}: diffusers cannot load it as {kind} ({error})") from error
     pipeline.set_progress_bar_config(disable=True)

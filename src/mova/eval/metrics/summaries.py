@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import UsageError
+from mova.errors import UsageError, refuse_code
 from mova.models.hub import find_checkpoint
 
 _WORD = re.compile(r"[^\W_]+")
@@ -123,7 +123,9 @@ def bert_embedder(model: str = DEFAULT_BERT, layer: int | None = None) -> Embed:
     if chosen is None:
         raise UsageError(f"{model}: no layer is known for it; choose one with --layer ({', '.join(LAYERS)} have one)")
     folder = find_checkpoint(model)
-    tokenizer, encoder = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    with refuse_code(model):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        encoder = AutoModel.from_pretrained(folder, trust_remote_code=False).eval()
     layers = int(encoder.config.num_hidden_layers)
     if not 0 <= chosen <= layers:
         raise UsageError(f"{Path(model).name}: has layers 0 to {layers}, not {chosen}")

@@ -15,7 +15,6 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPVisionModel, T5Config, T5ForConditionalGeneration
 
-from mova.errors import ModelError, UsageError, refused_pickle
+from mova.errors import ModelError, UsageError, refuse_code
 from mova.models.hub import find_checkpoint
 from mova.models.judges.base import FigureJudge, answers_of, judge_prompt, read_yes
 from mova.models.precision import choose_device, choose_dtype, hash_weights
@@ -106,13 +105,13 @@ class ClipT5Judge(FigureJudge):
         dtype = choose_dtype(precision, target)
         folder = find_checkpoint(name_or_path)
         try:
-            model = ClipT5.from_pretrained(folder, dtype=dtype)
-            tower_folder = find_checkpoint(model.config.mm_vision_tower)
-            tower = CLIPVisionModel.from_pretrained(tower_folder, dtype=dtype)
-            images = AutoImageProcessor.from_pretrained(tower_folder, backend="pil")
-            tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder, model.config.d_model))
-        except UnpicklingError as error:
-            raise refused_pickle(name_or_path) from error
+            with refuse_code(name_or_path):
+                model = ClipT5.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+                tower_folder = find_checkpoint(model.config.mm_vision_tower)
+                tower = CLIPVisionModel.from_pretrained(tower_folder, dtype=dtype, trust_remote_code=False)
+                images = AutoImageProcessor.from_pretrained(tower_folder, backend="pil", trust_remote_code=False)
+                words = _tokenizer_folder(folder, model.config.d_model)
+                tokenizer = AutoTokenizer.from_pretrained(words, trust_remote_code=False)
         except (OSError, ValueError, ImportError, RuntimeError, AttributeError) as error:
             raise ModelError(f"{name_or_path}: cannot be loaded as CLIP-T5 ({error})") from error
         return cls(model.to(target), tower.to(target), tokenizer, images, str(name_or_path))

@@ -13,14 +13,13 @@ import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import InstructBlipForConditionalGeneration
 
-from mova.errors import ModelError, refused_pickle
+from mova.errors import ModelError, refuse_code
 from mova.models.hub import find_checkpoint
 from mova.models.judges.base import FigureJudge, answers_of, judge_prompt, read_yes
 from mova.models.precision import choose_device, choose_dtype, hash_weights, refuse_spreading
@@ -70,9 +69,8 @@ class InstructBlipJudge(FigureJudge):
             options["device_map"] = device_map
         folder = find_checkpoint(name_or_path)
         try:
-            model = InstructBlipForConditionalGeneration.from_pretrained(folder, **options)
-        except UnpicklingError as error:
-            raise refused_pickle(name_or_path) from error
+            with refuse_code(name_or_path):
+                model = InstructBlipForConditionalGeneration.from_pretrained(folder, trust_remote_code=False, **options)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise ModelError(f"{name_or_path}: transformers cannot load it as InstructBLIP ({error})") from error
         return cls(

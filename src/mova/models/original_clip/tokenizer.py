@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import CLIPTokenizer
 
-from mova.errors import ModelError
+from mova.errors import ModelError, refuse_code
 from mova.models.checkpoint import DAMAGE, quiet_transformers
 
 POSITIONS = 77
@@ -39,8 +39,8 @@ def read_tokenizer(source: str | Path, rows: int) -> Any:
 def _from_checkpoint(source: str | Path) -> Any:
     cause: Exception | None = None
     try:
-        with quiet_transformers():
-            tokenizer = CLIPTokenizer.from_pretrained(source)
+        with quiet_transformers(), refuse_code(source):
+            tokenizer = CLIPTokenizer.from_pretrained(source, trust_remote_code=False)
         if len(tokenizer) > len(SPECIAL):  # a folder without files of a tokenizer gives an empty one
             return tokenizer
     except DAMAGE as error:

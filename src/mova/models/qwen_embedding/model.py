@@ -69,7 +69,7 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
     def __init__(self, config: QwenEmbeddingConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if backbone is None:
-            self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone))
+            self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone), trust_remote_code=False)
             self.post_init()
         else:
             self.backbone = backbone

@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from mova.errors import ModelError, NotInstalledError
+from mova.errors import ModelError, NotInstalledError, refuse_code
 from mova.models.checkpoint import DAMAGE, quiet_transformers
 from mova.models.hub import MODULES, find_checkpoint, read_json, read_modules
 from mova.models.video_llm.frames import KINDS
@@ -72,12 +72,12 @@ def load_modules(folder: Path, name: str) -> Any:
     kind = optional_json(folder / SETTINGS).get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
         raise ModelError(f"{name}: is a {kind} of sentence-transformers; an index needs one vector per text and frame")
-    options: Any = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
+    options: Any = {"device": "cpu", "local_files_only": True, "model_kwargs": {"use_safetensors": True}}
     try:
         from sentence_transformers import SentenceTransformer
 
-        with _missing_weights() as missing, _frames_without_torchvision(folder):
-            model = SentenceTransformer(str(folder), model_kwargs={"use_safetensors": True}, **options)
+        with refuse_code(name), _missing_weights() as missing, _frames_without_torchvision(folder):
+            model = SentenceTransformer(str(folder), trust_remote_code=False, **options)
     except (ImportError, *DAMAGE, TypeError) as error:
         raise ModelError(f"{name}: {_reason(error)}") from error
     if missing:

@@ -70,7 +70,7 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
     def __init__(self, config: TwoTowerConfig, backbone: PreTrainedModel | None = None, tokenizer: Any = None) -> None:
         super().__init__(config)
         if backbone is None:
-            self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone))
+            self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone), trust_remote_code=False)
             self.post_init()
         else:
             self.backbone = backbone

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
 
-from mova.errors import ModelError, UsageError, refused_pickle
+from mova.errors import ModelError, UsageError, refuse_code
 from mova.models.hub import read_json
 
 ATTENTION = ("self_attn", "self_attention", "attention", "attn")
@@ -79,9 +78,8 @@ def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any
         raise ModelError(f"{folder}: has no adapter_config.json, so it is not a folder of PEFT adapters")
     _refuse_second(model)
     try:
-        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
-    except UnpicklingError as error:
-        raise refused_pickle(folder) from error
+        with refuse_code(folder):
+            return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{folder}: its adapters do not fit {type(model).__name__} ({error})") from error
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from mova.errors import ModelError, UsageError, refused_pickle
+from mova.errors import ModelError, UsageError, refuse_code
 from mova.models.entailment import EntailmentModel
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_weights, refuse_spreading
@@ -139,9 +138,8 @@ class VideoLLM(EntailmentModel):
         folder = find_checkpoint(base)
         kind = _kind(folder)
         try:
-            model = AutoModelForImageTextToText.from_pretrained(folder, **options)
-        except UnpicklingError as error:
-            raise refused_pickle(base) from error
+            with refuse_code(base):
+                model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False, **options)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise ModelError(f"{base}: transformers cannot load it as a video LLM ({error})") from error
         if device_map is None:

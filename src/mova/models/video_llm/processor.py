@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.processing_utils import ProcessorMixin
 
-from mova.errors import ModelError
+from mova.errors import ModelError, refuse_code
 from mova.models.hub import read_json
 from mova.models.video_llm.frames import DEFAULTS, KINDS, FrameProcessor
 
@@ -37,7 +37,8 @@ def load_processor(folder: Path, kind: str) -> Any:
     base = _processor_class(folder, kind)
     settings, _ = base.get_processor_dict(folder)
     try:
-        parts = {name: _part(name, folder, kind, settings) for name in base.get_attributes()}
+        with refuse_code(folder):
+            parts = {name: _part(name, folder, kind, settings) for name in base.get_attributes()}
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"{folder}: its tokenizer or image settings cannot be read ({error})") from error
     missing = [name for name, part in parts.items() if part is None and name != "video_processor"]
@@ -78,11 +79,11 @@ def _processor_class(folder: Path, kind: str) -> Any:
 def _part(name: str, folder: Path, kind: str, settings: dict[str, Any]) -> Any:
     """Load one part of a processor; None if it is not supported here."""
     if name == "tokenizer":
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if name == "image_processor":
-        return AutoImageProcessor.from_pretrained(folder, backend="pil")
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     if name == "qformer_tokenizer":  # InstructBLIP's second one
-        return AutoTokenizer.from_pretrained(folder, subfolder=name)
+        return AutoTokenizer.from_pretrained(folder, subfolder=name, trust_remote_code=False)
     return _frame_processor(folder, kind, settings) if name == "video_processor" else None
 
 

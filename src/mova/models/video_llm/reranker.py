@@ -153,6 +153,6 @@ def load_answering(name_or_path: str | Path, **options: Any) -> EntailmentModel:
     Raises:
         ModelError, UsageError: see `VideoLLM.from_pretrained`.
     """
-    kind = QwenReranker if is_reranker(name_or_path) else VideoLLM
-    model: EntailmentModel = kind.from_pretrained(name_or_path, **options)
-    return model
+    if is_reranker(name_or_path):
+        return QwenReranker.from_pretrained(name_or_path, **options)
+    return VideoLLM.from_pretrained(name_or_path, **options)
