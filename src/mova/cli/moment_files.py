@@ -13,6 +13,7 @@ import typer
 
 from mova.cli.console import note, one_line, write_result
 from mova.cli.options import Predictions
+from mova.cli.output_files import output_file
 from mova.errors import UsageError
 from mova.remote.objects import uri_of
 from mova.utils.files import is_address
@@ -30,15 +31,13 @@ DEFAULT_RATE = 25.0
 class MomentFiles:
     """Files to write the moments to."""
 
-    csv: Annotated[Path | None, typer.Option(help="Write the moments as a table.")] = None
-    edl: Annotated[Path | None, typer.Option(help="Write the moments as an edit list (CMX 3600).")] = None
-    otio: Annotated[Path | None, typer.Option(help="Write the moments as a timeline for editors (extra `edit`).")] = (
-        None
-    )
+    csv: Annotated[Path | None, output_file("Write the moments as a table.")] = None
+    edl: Annotated[Path | None, output_file("Write the moments as an edit list (CMX 3600).")] = None
+    otio: Annotated[Path | None, output_file("Write the moments as a timeline for editors (extra `edit`).")] = None
     html: Annotated[
-        Path | None, typer.Option(help="Write the moments as one page with pictures and a player, for any browser.")
+        Path | None, output_file("Write the moments as one page with pictures and a player, for any browser.")
     ] = None
-    srt: Annotated[Path | None, typer.Option(help="Write subtitles for the moments played one after another.")] = None
+    srt: Annotated[Path | None, output_file("Write subtitles for the moments played one after another.")] = None
     predictions: Predictions = None
 
     def requested(self) -> list[str]:
@@ -46,17 +45,11 @@ class MomentFiles:
         return [f"--{field.name}" for field in fields(self) if getattr(self, field.name) is not None]
 
     def check(self) -> None:
-        """Refuse files that cannot be written, before anything is searched.
+        """Refuse a file of another kind, before anything is searched.
 
         Raises:
-            UsageError: a folder does not exist, or a directory has that name.
+            UsageError: the file of --predictions has another suffix.
         """
-        for option in self.requested():
-            path: Path = getattr(self, option.removeprefix("--"))
-            if path.is_dir():
-                raise UsageError(f"{option} {path}: is a directory; name a file in it")
-            if not path.resolve().parent.is_dir():
-                raise UsageError(f"{option} {path}: no such directory: {path.parent}")
         if self.predictions is not None:
             from mova.data.exchange.predictions import check_predictions
 

@@ -19,11 +19,13 @@ import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from mova.cli.output_files import manifest_argument, output_file
 from mova.cli.user_settings import DEFAULT_INDEX as DEFAULT_INDEX
 from mova.errors import DataError, UsageError
 
@@ -41,9 +43,29 @@ Model = Annotated[
         help="A name from `mova models` (which shows the default), a Hub name, or a local folder.",
     ),
 ]
-Fps = Annotated[float | None, typer.Option(help="Frames per second to sample (default: the model's own rate).")]
+
+
+def _check_rate(fps: float | None) -> float | None:
+    if fps is not None and not (isfinite(fps) and fps > 0):
+        raise UsageError(f"--fps: frames per second must be above 0, not {fps:g}")
+    return fps
+
+
+def _check_limit(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"--time-limit: the time limit must be a positive number of seconds, not {seconds:g}")
+    return seconds
+
+
+Fps = Annotated[
+    float | None,
+    typer.Option(callback=_check_rate, help="Frames per second to sample (default: the model's own rate)."),
+]
 TimeLimit = Annotated[
-    float | None, typer.Option(help="Seconds without progress after which decoding a file is stopped (default: 60).")
+    float | None,
+    typer.Option(
+        callback=_check_limit, help="Seconds without progress after which decoding a file is stopped (default: 60)."
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the decoder, and of the model (default: all cores).")
@@ -77,11 +99,11 @@ Quarantine = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the latest checkpoint in the output folder.")]
 Splits = Annotated[list[str] | None, typer.Option(help="Use only this split; may be repeated (default: all).")]
 ManifestTarget = Annotated[
-    Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
+    Path, manifest_argument("Manifest to write (.jsonl), or a folder for manifest.jsonl.", metavar="OUT")
 ]
 Predictions = Annotated[
     Path | None,
-    typer.Option(help="Write the predicted windows: .jsonl as QVHighlights has them, .json as ActivityNet has them."),
+    output_file("Write the predicted windows: .jsonl as QVHighlights has them, .json as ActivityNet has them."),
 ]
 IndexFolder = Annotated[
     str, typer.Option("--index", envvar="MOVA_INDEX", help="Folder of the index, or any LanceDB URI.")

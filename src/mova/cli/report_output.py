@@ -13,6 +13,7 @@ import typer
 
 from mova.cli.console import emit, note, one_line, say, show
 from mova.cli.options import Json
+from mova.cli.output_files import output_file
 from mova.errors import DataError, UsageError
 from mova.utils.replacing import replacing
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 NAMED_ROWS = 5
 """Excluded rows named on the terminal; the document names all."""
 Output = Annotated[
-    Path | None, typer.Option("--out", "--output", help="Also write the JSON document to this file, for `compare`.")
+    Path | None, output_file("Also write the JSON document to this file, for `compare`.", "--out", "--output")
 ]
 
 
@@ -37,18 +38,6 @@ def as_data_error(source: object) -> Iterator[None]:
         raise
     except ValueError as error:
         raise DataError(f"{source}: {error}") from error
-
-
-def check_output(output: Path | None) -> None:
-    """Refuse an output file that cannot be written, before anything is measured.
-
-    Raises:
-        UsageError: its folder does not exist, or it is a directory itself.
-    """
-    if output is not None and output.is_dir():
-        raise UsageError(f"{output}: is a directory; name a file in it")
-    if output is not None and not output.resolve().parent.is_dir():
-        raise UsageError(f"{output}: cannot be written; no such directory: {output.parent}")
 
 
 def write_report(document: dict[str, Any], output: Path | None) -> None:
@@ -71,11 +60,10 @@ class ReportOutput:
         """Refuse impossible output before anything is measured.
 
         Raises:
-            UsageError: two formats at once, or a file that cannot be written.
+            UsageError: two formats at once.
         """
         if self.markdown and self.json:
             raise UsageError("--markdown and --json both write to stdout; choose one of them")
-        check_output(self.output)
 
     def write(self, report: Report, name: str) -> None:
         """Write and print a report of the given name; excluded rows are reported on stderr."""

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, say, show, write_plot, write_result
 from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit
+from mova.cli.output_files import output_file
 from mova.errors import UsageError, VideoError
 from mova.remote.objects import argument
 
 if TYPE_CHECKING:
-    from mova.models.encoder import DualEncoder
     from mova.search.index import Index
     from mova.types import Timeline
 
@@ -32,27 +32,35 @@ ORDER_WORDS = {"ordered": "yes", "partly": "partly", "free": "no"}
 class PlotFile:
     """The picture of the timeline."""
 
-    plot: Annotated[Path | None, typer.Option(help="Write a plot of the timeline: .png or self-contained .html.")] = (
-        None
-    )
+    plot: Annotated[Path | None, output_file("Write a plot of the timeline: .png or self-contained .html.")] = None
     plot_common: Annotated[
         bool, typer.Option("--plot-common", help="Plot all sentences in one color scale (default: one per sentence).")
     ] = False
     plot_all: Annotated[bool, typer.Option("--plot-all", help="Also plot spans with a posterior below 50 %.")] = False
+
+    def checked(self) -> Path | None:
+        """Return the file, if any.
+
+        Raises:
+            UsageError: it has another suffix.
+        """
+        if self.plot is not None and self.plot.suffix.lower() not in {".png", ".html"}:
+            raise UsageError(f"--plot {self.plot}: the file must end in .png or .html")
+        return self.plot
 
 
 @dataclass(frozen=True)
 class TimelineFiles:
     """Files to write the timeline to."""
 
-    srt: Annotated[Path | None, typer.Option(help="Write the spans as SubRip subtitles.")] = None
-    vtt: Annotated[Path | None, typer.Option(help="Write the spans as WebVTT subtitles.")] = None
-    csv: Annotated[Path | None, typer.Option(help="Write one row per span.")] = None
+    srt: Annotated[Path | None, output_file("Write the spans as SubRip subtitles.")] = None
+    vtt: Annotated[Path | None, output_file("Write the spans as WebVTT subtitles.")] = None
+    csv: Annotated[Path | None, output_file("Write one row per span.")] = None
     chapters: Annotated[
-        Path | None, typer.Option(help="Write chapters as FFmpeg metadata (ffmpeg -i VIDEO -i FILE -map_chapters 1).")
+        Path | None, output_file("Write chapters as FFmpeg metadata (ffmpeg -i VIDEO -i FILE -map_chapters 1).")
     ] = None
     otio: Annotated[
-        Path | None, typer.Option(help="Write an OpenTimelineIO timeline with one marker per span (extra: edit).")
+        Path | None, output_file("Write an OpenTimelineIO timeline with one marker per span (extra: edit).")
     ] = None
     predictions: Predictions = None
 
@@ -94,18 +102,19 @@ def align(
     from mova.data.exchange.predictions import check_predictions
 
     text = caption.read()
-    plot = plot_file.plot
-    if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
-        raise UsageError(f"--plot {plot}: the file must end in .png or .html")
+    plot = plot_file.checked()
     check_predictions(files.predictions)
     targets = files.targets()
     named = [argument(video) for video in videos]
     several = _several(named, {"plot": plot, **targets})
+    store = _index(index, model)
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load
     from mova.plots.timeline import PictureOptions, draw
     from mova.search.align import align as align_video
     from mova.video.limits import TIME_LIMIT
 
-    store, encoder = _load(index, model)
+    encoder = load(model or DEFAULT_MODEL) if store is None else store.model
     with encoder.isolated(TIME_LIMIT if time_limit is None else time_limit):
         run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order, all_shown=all_shown)
         if several is not None:
@@ -122,17 +131,15 @@ def align(
             write_plot(partial(draw, timeline, options=options, decoder=encoder.decoder), plot)
 
 
-def _load(index: str | None, model: str | None) -> tuple[Index | None, DualEncoder]:
-    """Return the index, if one is named, and the model."""
-    from mova.models.known import DEFAULT_MODEL
-    from mova.models.registry import load
+def _index(index: str | None, model: str | None) -> Index | None:
+    """Return the index, if one is named; one that is missing is an error before a model is loaded."""
     from mova.search.index import Index
 
     if index is None:
-        return None, load(model or DEFAULT_MODEL)
+        return None
     store = Index(index, model)
-    _ = store.meta  # fails on a missing index before a model is loaded
-    return store, store.model
+    store.require_exists()
+    return store
 
 
 def _several(videos: Sequence[str | Path], targets: Mapping[str, Path | None]) -> list[str | Path] | None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, say, show
 from mova.cli.options import Json
+from mova.cli.output_files import output_folder
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -30,9 +31,7 @@ SPANS_SHOWN = 3
 
 
 def demo(
-    target: Annotated[Path, typer.Option("--out", help="Folder for the videos, the index and the plots.")] = Path(
-        "demo"
-    ),
+    target: Annotated[Path, output_folder("Folder for the videos, the index and the plots.", "--out")] = Path("demo"),
     videos: Annotated[
         Path | None, typer.Option(help="Index and search this folder of your own videos instead (extra `natural`).")
     ] = None,

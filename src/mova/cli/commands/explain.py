@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, progress_bar, show, write_plot
 from mova.cli.options import Caption, Json, Loading, Model
+from mova.cli.output_files import output_file
 from mova.errors import UsageError
 from mova.utils.time_format import parse_duration
 
@@ -82,7 +83,7 @@ class Pair:
 
 def explain(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
-    plot: Annotated[Path, typer.Option(help="Plot to write (.png).")],
+    plot: Annotated[Path, output_file("Plot to write (.png).")],
     caption: Caption,
     loading: Loading,
     pair: Pair,

@@ -9,6 +9,7 @@ import typer
 
 from mova.cli.console import emit, note, say
 from mova.cli.options import Device, Fps, Json, Model, Splits
+from mova.cli.output_files import folder_argument
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def fit(
             help="Manifest, table (.csv, .jsonl: file_name, caption), or folder of NAME.jpg or .mp4 with NAME.txt.",
         ),
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the fitted model.")],
+    target: Annotated[Path, folder_argument("New folder for the fitted model.", metavar="OUT")],
     model: Model = None,
     fps: Fps = None,
     split: Splits = None,

@@ -13,6 +13,7 @@ from rich.text import Text
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit
+from mova.cli.output_files import output_folder
 from mova.cli.search_options import FilterOptions
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def highlights(
     keep_blank: Annotated[
         bool, typer.Option("--keep-blank", help="Keep moments whose picture is black, white or of one color.")
     ] = False,
-    export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
+    export: Annotated[Path | None, output_folder("Folder to write a clip of each moment to.")] = None,
     time_limit: TimeLimit = None,
     files: MomentFiles = MomentFiles(),  # noqa: B008
     json: Json = False,

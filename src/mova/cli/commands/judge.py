@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mova.cli.console import clock, emit, file_bar, note, one_line, say, show, write_result
 from mova.cli.options import Json, Loading, Model, TimeLimit, read_caption
+from mova.cli.output_files import output_file
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class PromptFile:
 class Results:
     """Files to write."""
 
-    html: Annotated[Path | None, typer.Option(help="Write a page with film strips and players.")] = None
-    csv: Annotated[Path | None, typer.Option(help="Write one row per sentence.")] = None
+    html: Annotated[Path | None, output_file("Write a page with film strips and players.")] = None
+    csv: Annotated[Path | None, output_file("Write one row per sentence.")] = None
 
 
 def judge(

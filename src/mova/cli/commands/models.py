@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mova.cli.console import emit, note, say, show
 from mova.cli.options import Json
+from mova.cli.output_files import require_folder
 from mova.errors import UsageError
 
 
@@ -142,6 +143,7 @@ def _set(name: str, folder: str, settings: Settings, json: bool) -> None:
     if not given:
         options = ", ".join(f"--{key.replace('_', '-')}" for key in vars(settings))
         raise UsageError(f"mova models set {name} {folder}: give at least one of {options}")
+    require_folder("FOLDER", Path(folder))
     from mova.errors import needs_packages
 
     with needs_packages():
@@ -161,6 +163,7 @@ def _convert(file: str, folder: str, tokenizer: str, activation: str, json: bool
         UsageError: an unknown activation, or a folder that is not empty.
         ModelError: the file or the tokenizer cannot be used.
     """
+    require_folder("FOLDER", Path(folder))
     from mova.errors import needs_packages
 
     with needs_packages():
@@ -187,6 +190,7 @@ def _export(name: str, folder: str, options: Export, json: bool) -> None:
     from mova.errors import needs_packages
 
     _require_video(options)
+    require_folder("FOLDER", Path(folder))
     with needs_packages():
         from mova.models.families import export_images
         from mova.models.registry import load

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mova.cli.console import emit, note, progress_bar, say, show
 from mova.cli.options import Json, Quarantine, Resume
+from mova.cli.output_files import output_folder
 from mova.cli.training import parse_overrides, require_reproducible, training_bar
 from mova.errors import UsageError
 
@@ -30,8 +31,8 @@ def reproduce(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "--output", help="Output folder (default: reproductions/NAME, with --one-step NAME-one-step)."
+        output_folder(
+            "Output folder (default: reproductions/NAME, with --one-step NAME-one-step).", "--out", "--output"
         ),
     ] = None,
     published_only: Annotated[

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, one_line, say, show
 from mova.cli.options import Json, Loading, Model, TimeLimit
-from mova.errors import MovaError, UsageError
+from mova.cli.output_files import output_file
+from mova.errors import UsageError
 from mova.remote.objects import argument
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class PairFile:
         Path | None, typer.Option(help="Folder of the videos in --pairs (default: that of the file).")
     ] = None
     out: Annotated[
-        Path | None, typer.Option(help="Write scores to this file as JSON lines; run the same command again to resume.")
+        Path | None, output_file("Write scores to this file as JSON lines; run the same command again to resume.")
     ] = None
 
 
@@ -128,12 +129,11 @@ def _sentence_row(row: SentenceScore) -> dict[str, object]:
 
 def _score_file(pair_file: PairFile, load: Callable[[], Scorer], time_limit: float, json: bool) -> None:
     from mova.data.pair_list import read_pairs
-    from mova.search.score import score_pairs
 
     assert pair_file.pairs is not None
     pair_list, out = read_pairs(pair_file.pairs, pair_file.videos), pair_file.out
-    if out is not None and not out.parent.is_dir():
-        raise MovaError(f"--out {out}: no such directory: {out.parent}")
+    from mova.search.score import score_pairs
+
     scorer = load()
     with file_bar("scoring", "pair") as progress, scorer.isolated(time_limit):
         report = score_pairs(scorer, pair_list, out=out, progress=progress)

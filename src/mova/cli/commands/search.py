@@ -15,6 +15,7 @@ from mova.cli.answer_output import print_answer
 from mova.cli.console import Bar, note, progress_bar
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import IndexFolders, Json, TimeLimit, index_folders, read_caption
+from mova.cli.output_files import output_folder
 from mova.cli.search_options import (
     ExampleOptions,
     FilterOptions,
@@ -75,7 +76,7 @@ def search(
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="Number of moments to return, per page.")] = 10,
     narrow: FilterOptions = FilterOptions(),  # noqa: B008
     around: TrimOptions = TrimOptions(),  # noqa: B008
-    export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
+    export: Annotated[Path | None, output_folder("Folder to write a clip of each moment to.")] = None,
     ranking: RankingOptions = RankingOptions(),  # noqa: B008
     rerank: RerankOptions = RerankOptions(),  # noqa: B008
     time_limit: TimeLimit = None,

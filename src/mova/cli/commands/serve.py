@@ -14,6 +14,7 @@ import typer
 from mova.cli.answer_output import printed_answer
 from mova.cli.console import note
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
+from mova.cli.output_files import output_folder
 from mova.cli.search_options import RerankOptions
 from mova.errors import UsageError
 
@@ -40,8 +41,8 @@ Offered = Annotated[
 ]
 UploadFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--uploads", help="Let clients send videos, which are checked, kept in this folder and indexed (default: no)."
+    output_folder(
+        "Let clients send videos, which are checked, kept in this folder and indexed (default: no).", "--uploads"
     ),
 ]
 Shared = Annotated[
@@ -76,7 +77,7 @@ def serve(
     offer: Offered = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="Folder for thumbnails, previews, jobs and corrections (default: beside the index)."),
+        output_folder("Folder for thumbnails, previews, jobs and corrections (default: beside the index)."),
     ] = None,
     rate: Rate = None,
     uploads: UploadFolder = None,

@@ -13,6 +13,7 @@ import typer
 
 from mova.cli.console import emit, note, progress_bar, say
 from mova.cli.options import Json, Resume
+from mova.cli.output_files import output_folder
 from mova.cli.training import describe_recipe, parse_overrides, training_bar
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ TASKS = {"answer": "choice", "action": "classify"}
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")],
-    output: Annotated[
-        Path | None, typer.Option("--out", "--output", help="Output folder (default: runs/RECIPE).")
-    ] = None,
+    output: Annotated[Path | None, output_folder("Output folder (default: runs/RECIPE).", "--out", "--output")] = None,
     resume: Resume = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Train a few steps, keep nothing, and print what the run will need.")

@@ -9,6 +9,7 @@ import typer
 
 from mova.cli.console import emit, note, one_line, progress_bar, say
 from mova.cli.options import Json, TimeLimit
+from mova.cli.output_files import output_file
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def check(
         typer.Argument(metavar="PATH", help="One manifest (.jsonl), or video files and folders to search for videos."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Write the rows that fail to this quarantine list (manifests only).")
+        Path | None, output_file("Write the rows that fail to this quarantine list (manifests only).")
     ] = None,
     decode: Annotated[
         bool,

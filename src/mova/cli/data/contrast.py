@@ -9,6 +9,7 @@ import typer
 
 from mova.cli.console import emit, say
 from mova.cli.options import Json
+from mova.cli.output_files import manifest_argument
 
 if TYPE_CHECKING:
     from mova.data.negatives.generate import NegativesReport
@@ -18,9 +19,9 @@ def contrast(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest with correct captions.")],
     target: Annotated[
         Path,
-        typer.Argument(
+        manifest_argument(
+            "Manifest to write (.jsonl), a folder for manifest.jsonl, or a .csv with VideoCon's columns.",
             metavar="OUT",
-            help="Manifest to write (.jsonl), a folder for manifest.jsonl, or a .csv with VideoCon's columns.",
         ),
     ],
     kinds: Annotated[

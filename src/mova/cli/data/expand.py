@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mova.cli.console import emit, note, say, show
 from mova.cli.options import Json, Ray
+from mova.cli.output_files import manifest_argument, output_folder
 from mova.errors import DataError, UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Files:
     """Video files of the new rows, if any."""
 
     materialize: Annotated[
-        Path | None, typer.Option(help="Folder to write one video file per row to, with a manifest.")
+        Path | None, output_folder("Folder to write one video file per row to, with a manifest.")
     ] = None
     short_side: Annotated[
         int | None, typer.Option(min=16, help="Shorter side in pixels of the videos of --materialize.")
@@ -75,9 +76,9 @@ def expand(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (.jsonl); it is not changed.")],
     target: Annotated[
         Path,
-        typer.Argument(
+        manifest_argument(
+            "Manifest to write (.jsonl), or a folder for manifest.jsonl; the report is written next to it.",
             metavar="OUT",
-            help="Manifest to write (.jsonl), or a folder for manifest.jsonl; the report is written next to it.",
         ),
     ],
     ops: Annotated[

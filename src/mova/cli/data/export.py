@@ -9,6 +9,7 @@ import typer
 
 from mova.cli.console import emit, note, say
 from mova.cli.options import Json, Splits
+from mova.cli.output_files import folder_argument
 from mova.errors import UsageError
 
 
@@ -22,7 +23,7 @@ def export(
     source: Annotated[
         str, typer.Argument(metavar="SRC", help="A manifest (.jsonl); for clip-retrieval, the folder of an index.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; created if missing.")],
+    target: Annotated[Path, folder_argument("Folder to write; created if missing.", metavar="OUT")],
     split: Splits = None,
     faiss: Annotated[
         bool, typer.Option("--faiss", help="With clip-retrieval: also write image.index (pip install faiss-cpu).")

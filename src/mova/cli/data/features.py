@@ -10,6 +10,7 @@ import typer
 
 from mova.cli.console import emit, file_bar, note, one_line, say
 from mova.cli.options import Fps, Json, Model, Ray, Splits, TimeLimit
+from mova.cli.output_files import folder_argument
 
 if TYPE_CHECKING:
     from mova.features.extract import FeatureReport
@@ -28,7 +29,7 @@ Manifest = Annotated[
 def features(
     manifest: Manifest,
     store: Annotated[
-        Path, typer.Argument(metavar="STORE", help="Folder of the feature store; created if it does not exist.")
+        Path, folder_argument("Folder of the feature store to write; created if it does not exist.", metavar="STORE")
     ],
     model: Model = None,
     fps: Fps = None,

@@ -9,6 +9,7 @@ import typer
 
 from mova.cli.console import emit, note, one_line, progress_bar, say
 from mova.cli.options import Json
+from mova.cli.output_files import folder_argument
 
 SHOWN = 3
 
@@ -17,7 +18,7 @@ def shards(
     manifest: Annotated[
         Path, typer.Argument(metavar="MANIFEST", exists=True, dir_okay=False, help="Manifest (.jsonl or .arrow).")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shards and their manifest.")],
+    target: Annotated[Path, folder_argument("Folder for the shards and their manifest.", metavar="OUT")],
     form: Annotated[str, typer.Option("--format", help="tar (as WebDataset) or lance.")] = "tar",
     megabytes: Annotated[int, typer.Option(min=1, help="Size of a tar file, in megabytes.")] = 512,
     json: Json = False,

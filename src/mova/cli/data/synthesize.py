@@ -13,6 +13,7 @@ import typer
 from mova.cli.console import FAILURES_SHOWN, emit, note, one_line, progress_bar, say
 from mova.cli.data.shard_options import Merge, Shard, parse_shard
 from mova.cli.options import Device, Json, Ray
+from mova.cli.output_files import folder_argument
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def synthesize(
     manifest: Annotated[
         Path, typer.Argument(metavar="MANIFEST", help="Manifest with negatives, as written by `mova data contrast`.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
+    target: Annotated[Path, folder_argument("Folder for the videos and manifest.jsonl.", metavar="OUT")],
     model: Annotated[
         str | None,
         typer.Option(help="Text-to-video pipeline of diffusers: Hub name or folder. With --join, the name to record."),

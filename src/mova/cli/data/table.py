@@ -9,13 +9,14 @@ import typer
 
 from mova.cli.console import emit, note, say
 from mova.cli.options import Json
+from mova.cli.output_files import file_argument
 
 
 def table(
     manifest: Annotated[
         Path, typer.Argument(metavar="MANIFEST", exists=True, dir_okay=False, help="Manifest (.jsonl).")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Table to write (.arrow).")],
+    target: Annotated[Path, file_argument("Table to write (.arrow).", metavar="OUT")],
     json: Json = False,
 ) -> None:
     """Write a manifest as a table that training maps into memory: for millions of rows.

@@ -11,6 +11,7 @@ import typer
 from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, one_line, say
 from mova.cli.data.shard_options import Merge, Shard, parse_shard
 from mova.cli.options import Device, DeviceMap, Json, ManifestTarget, Precision, Quantize, Ray
+from mova.cli.output_files import output_file
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ Judges = Annotated[
     list[str] | None,
     typer.Option(help="Video or image LLM that scores the videos; may be repeated for an ensemble."),
 ]
-Cache = Annotated[
-    Path | None, typer.Option(help="SQLite file that caches scores (default: scores.sqlite next to OUT).")
-]
+Cache = Annotated[Path | None, output_file("SQLite file that caches scores (default: scores.sqlite next to OUT).")]
 
 
 def weights(
@@ -49,7 +48,7 @@ def weights(
     ray: Ray = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Write a plot of the score differences by kind of misalignment (.png), with a JSON table."),
+        output_file("Write a plot of the score differences by kind of misalignment (.png), with a JSON table."),
     ] = None,
     precision: Precision = "auto",
     device: Device = None,

@@ -9,10 +9,11 @@ import typer
 
 from mova.cli.console import emit, say
 from mova.cli.options import Json
+from mova.cli.output_files import folder_argument
 
 
 def worlds(
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
+    target: Annotated[Path, folder_argument("Folder for the videos and manifest.jsonl.", metavar="OUT")],
     videos: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 8,
     seconds: Annotated[float, typer.Option(help="Length of each video in seconds, 10 to 1200.")] = 30.0,
     style: Annotated[str, typer.Option(help="Rendering style (an unknown name lists all).")] = "flat",

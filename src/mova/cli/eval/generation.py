@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, one_line, say, show, write_result
 from mova.cli.options import Device, Json, Model, Precision, TimeLimit
+from mova.cli.output_files import output_file
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def generation(
     ] = None,
     model: Model = None,
     axes: Annotated[list[str] | None, typer.Option("--axis", help="Only this axis; may be repeated.")] = None,
-    vbench: Annotated[
-        Path | None, typer.Option(help="Write the results as VBench does (..._eval_results.json).")
-    ] = None,
+    vbench: Annotated[Path | None, output_file("Write the results as VBench does (..._eval_results.json).")] = None,
     precision: Precision = None,
     device: Device = None,
     time_limit: TimeLimit = None,
@@ -54,8 +53,6 @@ def generation(
     chosen = parse_axes(axes)
     if not prompts.is_file():
         raise UsageError(f"{prompts}: no such file")
-    if vbench is not None and not vbench.absolute().parent.is_dir():
-        raise UsageError(f"--vbench {vbench}: there is no folder {vbench.parent}")
     from mova.judge.generator.measure import measure_all
     from mova.judge.generator.prompts import read_prompt_list
     from mova.models.known import DEFAULT_MODEL

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mova.cli.console import emit, note, show
 from mova.cli.options import Json
-from mova.cli.report_output import Output, check_output, write_report
+from mova.cli.report_output import Output, write_report
 from mova.errors import DataError, UsageError
 
 TEXT, SECONDS = "text", "seconds"
@@ -38,7 +38,6 @@ def summaries(
 
     If lines of a file have `seconds`, their mean is the time of a summary.
     """
-    check_output(output)
     if layer is not None and bert is None:
         raise UsageError("--layer needs --bert")
     named = dict(_named(text) for text in candidates)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mova.cli.console import emit, note, progress_bar, show
 from mova.cli.options import Json, Loading, Model
-from mova.cli.report_output import Output, as_data_error, check_output, write_report
+from mova.cli.report_output import Output, as_data_error, write_report
 from mova.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def synvita(
     json: Json = False,
 ) -> None:
     """Run SynViTA's six tests: VideoCon (three), SSv2 (two) and ATP-Hard. Missing data sets are reported."""
-    check_output(output)
     if not data.is_dir():
         raise DataError(f"--data {data}: no such folder; it contains a manifest of `mova data convert` for each set")
     from mova.eval.tasks.synvita_suite import evaluate_synvita

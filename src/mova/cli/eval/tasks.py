@@ -13,7 +13,8 @@ import typer
 
 from mova.cli.console import progress_bar
 from mova.cli.options import Fps, MaxFrames, Model, Predictions, Quarantine
-from mova.cli.report_output import ReportOutput, as_data_error, check_output
+from mova.cli.output_files import output_file
+from mova.cli.report_output import ReportOutput, as_data_error
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -110,9 +111,7 @@ def retrieval(
     qb_norm: Annotated[
         str | None, typer.Option(help="Add metrics after QB-Norm; its bank is the texts of this split of the manifest.")
     ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="Write the scores to this .npy file, for `mova eval matrix`.")
-    ] = None,
+    scores: Annotated[Path | None, output_file("Write the scores to this .npy file, for `mova eval matrix`.")] = None,
     *,
     output: ReportOutput,
 ) -> None:
@@ -120,7 +119,6 @@ def retrieval(
     options.check()
     from mova.eval.tasks.retrieval import evaluate_retrieval
 
-    check_output(scores)
     evaluate = partial(evaluate_retrieval, dual_softmax=dual_softmax, bank=qb_norm, scores_file=scores)
     _evaluate("retrieval", evaluate, options, scoring, output)
 
@@ -166,7 +164,6 @@ def moments(
 
     if not paragraph and (decoder, order) != ("joint", "auto"):
         raise UsageError("--decoder and --order need --paragraph")
-    check_output(predictions)
     check_predictions(predictions)
     grounded = partial(evaluate_paragraphs, decoder=decoder, order=order, predictions_file=predictions)
     plain = partial(evaluate_moment_retrieval, predictions_file=predictions)
