@@ -88,6 +88,7 @@ SOAK := kills interrupted disturbances drives lost_nodes damaged_videos damaged_
 
 soak: $(STAMP)  ## kill, disturb and damage what is running or stored, and count what is lost (QUICK=1: a few minutes)
 	@set -e; for name in $(SOAK); do $(BIN)/mova bench $$name $(if $(QUICK),--quick); done
+	MOVA_FUZZ_EXAMPLES=$(if $(QUICK),25,250) $(BIN)/python -m pytest --quiet --capture=no tests/serve/test_fuzz.py
 
 clean:  ## remove everything that make created
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,7 @@ Hypothesis makes the requests from the description, of valid and of invalid valu
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -31,8 +32,9 @@ from mova.serve.library.jobs import Jobs
 from mova.serve.settings import Settings
 from tests.serve.conftest import API, JudgingEncoder, running, write_films
 
-EXAMPLES = 25
-SLOW_EXAMPLES = 5
+EXAMPLES = int(os.environ.get("MOVA_FUZZ_EXAMPLES", "25"))
+"""Requests to each route; `make soak` asks for more."""
+SLOW_EXAMPLES = EXAMPLES // 5
 """For routes that start a process per request."""
 SLOW = ("/clip", "/preview", "/exports", "/uploads", "/export", "/thumbnail")
 ENDLESS = f"{API}/jobs/events"
@@ -81,6 +83,7 @@ def test_random_requests_are_answered_as_described(url: str, real: dict[str, str
         name = f"{operation.method.upper()} {operation.path}"
         if operation.path != ENDLESS:
             tried[name] = _try(operation, real)
+    print(f"{sum(tried.values()):,} requests to {len(tried)} routes")
     assert len(tried) >= 30
     assert min(tried.values()) >= 2, tried
     assert document(url, "/health")["status"] == "ok"

@@ -13,9 +13,11 @@ SMALL_FRAGMENTS, SMALL_ROWS = 32, 4096
 """Fragments that a table may gather before they are rewritten as one: this many, or any number if they have this many
 rows on average. Adding stays O(new files), and little is written twice."""
 ANN_ROWS = 200_000
-"""Number of frames from which an approximate index is built; below, an exact scan is as fast."""
+"""Number of frames from which an approximate index is built. Below, an exact scan takes a quarter of a second (a tenth
+with the index), finds every moment, and has no index to build and extend (`benchmarks/speed/search_scale.py`)."""
 LOCAL_ANN_ROWS = 4_000_000
-"""The same for a local index: its snapshot is scanned exactly (`mova.search.cold.codes`)."""
+"""The same for a local index: its snapshot is scanned exactly (`mova.search.cold.codes`), and is written again by the
+first search that misses it."""
 BITS = 4
 """Bits per dimension of the approximate index.
 
