@@ -43,6 +43,13 @@ Model = Annotated[
         help="A name from `mova models` (which shows the default), a Hub name, or a local folder.",
     ),
 ]
+MovedModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Where the model of the index is now, if it was moved: a folder, or a name. The index keeps it.",
+    ),
+]
 
 
 def _check_rate(fps: float | None) -> float | None:

@@ -104,6 +104,7 @@ def answer_queries(
     search: Callable[[SearchableIndex, str], Answer],
     wanted: Filter,
     *,
+    model: str | None = None,
     table: Path | None,
     json: bool,
 ) -> None:
@@ -114,6 +115,7 @@ def answer_queries(
         path: the file.
         search: answers one query.
         wanted: the filter that `search` uses.
+        model: where the model of the indexes is now, if it was moved.
         table: CSV file to write.
         json: print one JSON document instead of a table with the best moment of each query.
 
@@ -124,8 +126,9 @@ def answer_queries(
     from mova.serve.held import HeldIndex, HeldShards
 
     queries = read_queries(path)
-    index = HeldIndex(folders[0]) if len(folders) == 1 else HeldShards(folders)
+    index = HeldIndex(folders[0], model) if len(folders) == 1 else HeldShards(folders, model)
     index.require_exists()
+    index.adopt()
     index.videos(wanted)
     began = time.perf_counter()
     answers: list[Answer] = []
@@ -136,14 +139,14 @@ def answer_queries(
             index.look_ahead([query.text for query in block], wanted)
             answers += [search(index, query.text) for query in block]
             progress.update(task, completed=len(answers))
-        model = index.meta.model
+        name = index.meta.model
     seconds = time.perf_counter() - began
     if json:
-        documents = [document(q.text, model, 0, answer, wanted) for q, answer in zip(queries, answers, strict=True)]
+        documents = [document(q.text, name, 0, answer, wanted) for q, answer in zip(queries, answers, strict=True)]
         rows = [{"id": query.name, **row} for query, row in zip(queries, documents, strict=True)]
         for row in rows:
             del row["model"], row["elapsed_seconds"]
-        emit({"model": model, "elapsed_seconds": round(seconds, 3), "queries": rows})
+        emit({"model": name, "elapsed_seconds": round(seconds, 3), "queries": rows})
     elif table is None:
         show(_table(queries, answers))
     if table is not None:

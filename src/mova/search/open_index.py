@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mova.errors import UsageError, needs_packages
+from mova.errors import ModelError, UsageError, needs_packages
 from mova.search import query
 from mova.search.cold.snapshot import Snapshot
-from mova.search.cold.state import has_tables, same_model, tower_folder
+from mova.search.cold.state import has_tables, model_gone, same_model, tower_folder
 from mova.search.cold.text_tower import TextTower
 from mova.search.evidence import Background, background_of
 from mova.search.narrow.filter import Filter
@@ -112,15 +112,35 @@ class OpenIndex:
 
     @cached_property
     def model(self) -> DualEncoder:
-        """The encoder, loaded on first use."""
+        """The encoder, loaded on first use.
+
+        Raises:
+            ModelError: it cannot be found or loaded.
+            IndexMismatchError: the index was made with another one.
+        """
         if self._requested_model is not None and not isinstance(self._requested_model, str):
             return self._requested_model
+        self._require_folder()
         with needs_packages():
             from mova.models.registry import load
 
             model = load(self._requested_model or self.model_name)
         self.check(model)
         return model
+
+    def _require_folder(self) -> None:
+        """Raise if the model of the index is in a folder that is not there any more, before anything is imported.
+
+        Raises:
+            ModelError: with what to do.
+        """
+        name = self.model_name
+        if self.exists and same_model(self._requested_model, name) and model_gone(name):
+            raise ModelError(
+                f"{self._uri}: its model is not at {name} any more. If it was moved, name the new folder once, with "
+                f"`--model NEW_FOLDER` of `mova search` or `mova update` (Python: Index(path, NEW_FOLDER)); the index "
+                "keeps it. Otherwise put the model back there"
+            )
 
     def require_exists(self) -> None:
         """Raise if nothing was ever indexed here.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from mova.errors import MovaError
 from mova.scoring.false_alarm import BAR
 from mova.search import query
 from mova.search import rerank as rescoring
 from mova.search.cold.snapshot import Snapshot
+from mova.search.cold.state import model_gone, same_model
 from mova.search.cold.text_tower import TextTower
 from mova.search.evidence import Answer, judge, require_bar
 from mova.search.narrow.distinct import first_distinct
@@ -24,7 +27,7 @@ from mova.search.second_stage.reranker import as_reranker
 from mova.search.shards.service import ServiceReader
 from mova.search.storage.records import VideoRecord
 from mova.types import Moment
-from mova.utils.files import resolved
+from mova.utils.files import is_address, resolved
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -32,11 +35,14 @@ if TYPE_CHECKING:
     from mova.scoring.timeline_decoder import Order
     from mova.search.like.example import Example
 
+logger = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
 
 
 class SearchableIndex(OpenIndex):
     """What one index (`mova.search.index.Index`) and several (`mova.search.shards.index.ShardedIndex`) can be asked."""
+
+    _not_stored = ""
 
     def _tried(self, work: Callable[[], _Found]) -> _Found:
         """Do what a search does; several indexes repeat it if one of them fails."""
@@ -225,13 +231,56 @@ class SearchableIndex(OpenIndex):
 
         return self._tried(find)
 
+    def adopt(self) -> bool:
+        """Store the name of the requested model, if it is the model of the index at another place (see `refresh`).
+
+        What changes an index with a requested model does this, and so does `refresh`. The model is loaded if its name
+        is another one than the stored name. A model that is an object is adopted only if the stored folder is gone.
+        If the index cannot be written to, this is logged, and the old name stays.
+
+        Returns:
+            Whether another name was stored.
+
+        Raises:
+            ModelError: the requested model cannot be found or loaded.
+            IndexMismatchError: it is another model than that of the index.
+
+        >>> from mova.search.index import Index
+        >>> _ = Index("films.mova", "mova-worlds-tiny").add("films")
+        >>> Index("films.mova", "mova-worlds-tiny").adopt()  # that is its name already
+        False
+        """
+        requested = self._requested_model
+        if requested is None or is_address(self._uri) or not self.exists or same_model(requested, self.meta.model):
+            return False
+        self.check(self.model)
+        before, name = self.meta.model, self.model.name
+        if name == before or not (isinstance(requested, str) or (model_gone(before) and not model_gone(name))):
+            return False
+        try:
+            with self._store.lock():
+                self._store.rename_model(name)
+        except MovaError as error:
+            cause = str(error).removeprefix(f"{self._uri}: ")
+            if cause != self._not_stored:
+                logger.info("%s: used with %s, but it keeps %s as its model: %s", self._uri, name, before, cause)
+            self._not_stored = cause
+            return False
+        logger.info("%s: its model is now %s, which has the fingerprint of %s", self._uri, name, before)
+        self.refresh()
+        return True
+
     def refresh(self) -> None:
         """Write what fast searches need (see `mova.search.cold`), if it is not that of the present state.
 
-        What changes an index does this. Failures are logged: the index is sound without these files.
+        What changes an index does this. Failures are logged: the index is sound without these files. If the requested
+        model was loaded, its name is stored (`adopt`).
         """
-        if not self.exists or isinstance(reader := self._reader(), ServiceReader):
+        if not self.exists or isinstance(self._reader(), ServiceReader):
             return
+        if "model" in self.__dict__ and self.adopt():
+            return
+        reader = self._reader()
         if isinstance(reader, Snapshot) and "model" not in self.__dict__:
             return
         from mova.search.cold.refresh import refresh

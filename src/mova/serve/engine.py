@@ -115,6 +115,7 @@ class Engine:
                 self._index.encoder("a")
             self._opened |= {"text", needs}
             self._failure = None
+            self._index.adopt()
         except Exception as error:
             self._failure = str(error) if isinstance(error, MovaError) else UNKNOWN
             if self._failure is UNKNOWN:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, say, show, write_plot, write_result
-from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit
+from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit, model_of_index
 from mova.cli.output_files import output_file
 from mova.errors import UsageError, VideoError
 from mova.remote.objects import argument
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 40
+NoCurves = Annotated[bool, typer.Option("--no-curves", help="Leave relevance and posterior per frame out of --json.")]
 ORDER_WORDS = {"ordered": "yes", "partly": "partly", "free": "no"}
 
 
@@ -70,6 +71,7 @@ class TimelineFiles:
 
 
 def align(
+    context: typer.Context,
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of videos.")],
     caption: Caption,
     model: Model = None,
@@ -87,9 +89,7 @@ def align(
         bool, typer.Option("--all-shown", help="The caption describes this video: give every sentence a place.")
     ] = False,
     files: TimelineFiles,
-    no_curves: Annotated[
-        bool, typer.Option("--no-curves", help="Leave relevance and posterior per frame out of --json.")
-    ] = False,
+    no_curves: NoCurves = False,
     time_limit: TimeLimit = None,
     json: Json = False,
 ) -> None:
@@ -107,7 +107,7 @@ def align(
     targets = files.targets()
     named = [argument(video) for video in videos]
     several = _several(named, {"plot": plot, **targets})
-    store = _index(index, model)
+    store = _index(context, index, model)
     from mova.models.known import DEFAULT_MODEL
     from mova.models.registry import load
     from mova.plots.timeline import PictureOptions, draw
@@ -131,14 +131,15 @@ def align(
             write_plot(partial(draw, timeline, options=options, decoder=encoder.decoder), plot)
 
 
-def _index(index: str | None, model: str | None) -> Index | None:
+def _index(context: typer.Context, index: str | None, model: str | None) -> Index | None:
     """Return the index, if one is named; one that is missing is an error before a model is loaded."""
     from mova.search.index import Index
 
     if index is None:
         return None
-    store = Index(index, model)
+    store = Index(index, model_of_index(context, model, index))
     store.require_exists()
+    store.adopt()
     return store
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles, export_moments
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, MovedModel, TimeLimit
 from mova.cli.output_files import output_folder
 from mova.cli.search_options import FilterOptions
 
@@ -24,6 +24,10 @@ WORDS = {
     "distance": "Distance to the most similar other frames: 0 is the same, 1.4 has nothing in common.",
     "lof": "Local outlier factor: about 1 is typical.",
 }
+
+KeepBlank = Annotated[
+    bool, typer.Option("--keep-blank", help="Keep moments whose picture is black, white or of one color.")
+]
 
 
 def highlights(
@@ -44,12 +48,11 @@ def highlights(
     per_video: Annotated[
         int, typer.Option(min=1, help="At most this many moments of a video, while there are enough others.")
     ] = 3,
-    keep_blank: Annotated[
-        bool, typer.Option("--keep-blank", help="Keep moments whose picture is black, white or of one color.")
-    ] = False,
+    keep_blank: KeepBlank = False,
     export: Annotated[Path | None, output_folder("Folder to write a clip of each moment to.")] = None,
     time_limit: TimeLimit = None,
     files: MomentFiles = MomentFiles(),  # noqa: B008
+    model: MovedModel = None,
     json: Json = False,
 ) -> None:
     """Find the least typical moments of an index: those that resemble the rest the least.
@@ -62,8 +65,9 @@ def highlights(
 
     require_method(method)
     files.check()
-    index = Index(folder)
+    index = Index(folder, model)
     index.require_exists()
+    index.adopt()
     wanted, skipped = narrow.filter(), narrow.skipped(k)
     text = " ".join(words or ())
     began = time.perf_counter()

@@ -14,7 +14,7 @@ import typer
 from mova.cli.answer_output import print_answer
 from mova.cli.console import Bar, note, progress_bar
 from mova.cli.moment_files import MomentFiles, export_moments
-from mova.cli.options import IndexFolders, Json, TimeLimit, index_folders, read_caption
+from mova.cli.options import IndexFolders, Json, MovedModel, TimeLimit, index_folders, read_caption
 from mova.cli.output_files import output_folder
 from mova.cli.search_options import (
     ExampleOptions,
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 QueryText = Annotated[
     list[str] | None,
     typer.Argument(metavar="[TEXT]", help="The query: a sentence or a paragraph (default: ask for queries)."),
+]
+
+Local = Annotated[
+    bool, typer.Option("--local", help="Search here, without asking a `mova serve` that runs for this index.")
 ]
 
 
@@ -67,6 +71,7 @@ class _Options(NamedTuple):
     files: MomentFiles
     json: bool
     second: Reranker | None
+    model: str | None
 
 
 def search(
@@ -82,9 +87,8 @@ def search(
     time_limit: TimeLimit = None,
     example: ExampleOptions = ExampleOptions(),  # noqa: B008
     files: MomentFiles = MomentFiles(),  # noqa: B008
-    local: Annotated[
-        bool, typer.Option("--local", help="Search here, without asking a `mova serve` that runs for this index.")
-    ] = False,
+    local: Local = False,
+    model: MovedModel = None,
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -105,6 +109,7 @@ def search(
         files,
         json,
         rerank.reranker(_Asking()),
+        model,
     )
     folders = index_folders(indexes)
     _require_compatible(options)
@@ -118,7 +123,8 @@ def search(
         raise UsageError(
             f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
         )
-    if text and not local and options.second is None and _answered_by_service(folders, text, options):
+    asks_service = not local and options.second is None and model is None
+    if text and asks_service and _answered_by_service(folders, text, options):
         return
     index = _opened(folders, text, options)
     if text is None:
@@ -141,23 +147,24 @@ def _opened(folders: list[str], text: str | None, options: _Options) -> Searchab
     options.ranking.check()
     if text:
         query_sentences(text)  # a query that is too long is refused before anything is loaded
-    index = _named(folders)
+    index = _named(folders, options.model)
     index.require_exists()
+    index.adopt()
     index.videos(options.filter)  # a filter that leaves no video is an error before the model is loaded
     if options.second is not None:
         options.second.prepare(index.folder, index.meta)
     return index
 
 
-def _named(folders: list[str]) -> SearchableIndex:
-    """Return an index, or several as one."""
+def _named(folders: list[str], model: str | None) -> SearchableIndex:
+    """Return an index, or several as one. The model is where that of the index is now, if it was moved."""
     if len(folders) > 1:
         from mova.search.shards.index import ShardedIndex
 
-        return ShardedIndex(folders)
+        return ShardedIndex(folders, model)
     from mova.search.index import Index
 
-    return Index(folders[0])
+    return Index(folders[0], model)
 
 
 def _require_compatible(options: _Options) -> None:
@@ -187,7 +194,7 @@ def _answer_file(folders: list[str], source: QueryOptions, words: list[str] | No
         options.second.second  # noqa: B018 - a model that is not there is reported before anything is answered
     search = partial(_search, options=options)
     table, wanted = options.files.csv, options.filter
-    answer_queries(folders, source.queries, search, wanted, table=table, json=options.json)
+    answer_queries(folders, source.queries, search, wanted, model=options.model, table=table, json=options.json)
 
 
 def _ask(index: SearchableIndex, options: _Options) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from mova.cli.answer_output import printed_answer
 from mova.cli.console import note
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model, model_of_index
 from mova.cli.output_files import output_folder
 from mova.cli.search_options import RerankOptions
 from mova.errors import UsageError
@@ -57,6 +57,7 @@ UploadSize = Annotated[float, typer.Option(min=0.001, help="Largest video that m
 
 
 def serve(
+    context: typer.Context,
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     host: Annotated[
@@ -99,7 +100,7 @@ def serve(
     made = token is None and needs_token(host, public_url or ())
     settings = Settings(
         index=folder,
-        model=model,
+        model=model_of_index(context, model, folder),
         host=host,
         port=port,
         token=new_token() if made else token,

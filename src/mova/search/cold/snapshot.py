@@ -33,7 +33,7 @@ from mova.search.cold.codes import Bounds, Codes, highest, scan, scan_together
 from mova.search.cold.halves import widened
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
-from mova.search.cold.state import model_state, read_signed, same_model, tables_state
+from mova.search.cold.state import files_changed, model_state, read_signed, same_model, tables_state
 from mova.search.cold.table_rows import TableRows
 from mova.search.storage.damage import FixedState, IndexDamagedError, guarded
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord, impossible, unit_length
@@ -137,8 +137,9 @@ class Snapshot(FixedState):
             return None
 
     def is_of(self, model: object) -> bool:
-        """Return whether the index was made with a model (`same_model`), and a local model's files are the same."""
-        return same_model(model, self.meta.model) and self.document["model_state"] == model_state(self.meta.model)
+        """Return whether the index was made with a model (`same_model`), and a local model's files did not change."""
+        state = model_state(self.meta.model)
+        return same_model(model, self.meta.model) and not files_changed(state, self.document["model_state"])
 
     def restricted(self, records: Mapping[str, VideoRecord]) -> Snapshot:
         """Return the snapshot of an index that has only these of its records; the files are shared."""

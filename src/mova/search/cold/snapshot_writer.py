@@ -158,7 +158,9 @@ def _reusable(
     folder: Path, document: Mapping[str, Any] | None, meta: Mapping[str, Any], counts: Mapping[str, int]
 ) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """Return the files of the last snapshot that can be appended to, and the first rows of contents that they hold."""
-    if document is None or document.get("format") != FORMAT or document["meta"] != meta:
+    if document is None or document.get("format") != FORMAT:
+        return None, {}
+    if {**document["meta"], "model": ""} != {**meta, "model": ""}:  # another name of the same model changes no vector
         return None, {}
     files, rows, dim = folder / FOLDER, int(document["rows"]), int(meta["dim"])
     try:

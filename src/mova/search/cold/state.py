@@ -80,6 +80,30 @@ def model_state(name: str) -> str:
     return _hash_rows(rows)
 
 
+def files_changed(state: str, stored: str) -> bool:
+    """Return whether the files of a model are there and are not as they were.
+
+    Files that are gone cannot be compared: what was made from them belongs to the fingerprint of the index.
+
+    Args:
+        state: present `model_state`.
+        stored: earlier one.
+
+    >>> files_changed("b", "a"), files_changed("a", "a"), files_changed("", "a"), files_changed("b", "")
+    (True, False, False, True)
+    """
+    return state not in ("", stored)
+
+
+def model_gone(name: str) -> bool:
+    """Return whether a model is named by its folder, and there is no folder there any more.
+
+    >>> model_gone("mova-natural"), model_gone("/nowhere/model")
+    (False, True)
+    """
+    return os.path.isabs(name) and not os.path.isdir(name)
+
+
 def same_model(name: object, stored: str) -> bool:
     """Return whether a requested model is by its name or folder the one that an index was made with.
 

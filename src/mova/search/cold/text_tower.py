@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mova._version import __version__
 from mova.search.cold.evidence import Rule, caption_scores
-from mova.search.cold.state import model_state, read_signed
+from mova.search.cold.state import files_changed, model_state, read_signed
 from mova.search.storage.records import Meta
 from mova.text.parts import split_to_fit
 from mova.text.units import UnitRule
@@ -92,7 +92,7 @@ class TextTower:
         problem = refusal(folder / FOLDER, document, meta)
         if problem is None and document is not None:
             try:
-                tower = cls(folder, document)
+                tower = cls(folder, {**document, "name": meta.model})
                 tower.open_files()
             except Exception as error:  # noqa: BLE001  of three libraries, for damage of any kind
                 logger.warning(
@@ -248,7 +248,7 @@ def refusal(files: Path, document: dict[str, Any] | None, meta: Meta) -> str | N
         return f"it was made by mova {document['version']}, this is {__version__}"
     if document["fingerprint"] != meta.fingerprint:
         return "it was made from another model than the index"
-    if document["model_state"] != model_state(meta.model):
+    if files_changed(model_state(meta.model), document["model_state"]):
         return f"the files of {meta.model} have changed"
     if "unusable" in document:
         return str(document["unusable"])

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mova.errors import MovaError, UsageError
 from mova.scoring.false_alarm import LEAST_SENTENCES, FalseAlarms
+from mova.search.cold.state import same_model
 from mova.search.evidence import Answer, background_of
 from mova.search.index import Index
 from mova.search.searchable import SearchableIndex
 from mova.search.shards.union import Shard, ShardError, Union
-from mova.utils.files import as_list
+from mova.utils.files import as_list, is_address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,6 +100,23 @@ class ShardedIndex(SearchableIndex):
             UsageError: with the cause.
         """
         self._reader()
+
+    def adopt(self) -> bool:
+        """Store the name of the requested model in each local index that has another one, like `Index.adopt`."""
+        requested = self._requested_model
+        if not isinstance(requested, str):
+            return False
+        self._reader()
+        others = [
+            shard
+            for shard in self.shards
+            if shard.uri not in self.unsearched
+            and not is_address(shard.uri)
+            and not same_model(requested, shard.meta.model)
+        ]
+        for shard in others:
+            shard.__dict__["model"] = self.model  # loaded once
+        return sum(shard.adopt() for shard in others) > 0
 
     def refresh(self) -> None:
         """Write what fast searches need for each index, like `Index.refresh`."""

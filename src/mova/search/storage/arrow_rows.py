@@ -22,6 +22,8 @@ BLOCK = 256
 """Values per SQL condition."""
 GAPS = pa.field("gaps", pa.list_(pa.float64()))
 """Column of `videos`: start and end of each gap in turn, seconds. Null in indexes that were made before it existed."""
+RENAMED = "mova.model"
+"""Key in the metadata of the column `video` of `frames`: the present name of the model, if it was moved."""
 WINDOW = ("start", "end")
 """Columns of `frames`, in seconds, in indexes of windows or stretches of several frames."""
 
@@ -65,7 +67,8 @@ def meta_of(schema: pa.Schema, uri: str) -> Meta:
             f"{uri}: its tables have layout {meta.get('schema', 'unknown')}, this version of mova "
             f"reads {SCHEMA_VERSION} and {WINDOWS_VERSION}. Nothing was changed. Index into another folder."
         )
-    return Meta(**meta)
+    renamed = (schema.field("video").metadata or {}).get(RENAMED.encode())
+    return Meta(**meta) if renamed is None else Meta(**{**meta, "model": renamed.decode()})
 
 
 def made(schema: pa.Schema) -> str:

@@ -14,7 +14,7 @@ import lancedb
 from mova.errors import UsageError
 from mova.search.cold.state import copy_folder, discard_snapshot, tables_state
 from mova.search.storage import checksums
-from mova.search.storage.arrow_rows import made, meta_of, schemas
+from mova.search.storage.arrow_rows import RENAMED, made, meta_of, schemas
 from mova.search.storage.damage import IndexDamagedError, guarded
 from mova.search.storage.lease import Lease, leased
 from mova.search.storage.records import Meta
@@ -72,6 +72,14 @@ class Tables:
             self.connection.drop_table(name, ignore_missing=True)
             self.connection.create_table(name, schema=schema)
         self.seal()
+
+    @guarded
+    def rename_model(self, name: str) -> None:
+        """Store another name of the model that the index was made with, in one commit. The caller holds the lock."""
+        self.require_writer()
+        self._frames.update_field_metadata({"path": "video", "metadata": {RENAMED: name}})
+        self.seal()
+        self._tables = None
 
     @guarded
     def seal(self) -> None:
