@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,23 @@ def test_changes_reach_the_index(index: Index, tmp_path: Path) -> None:
     stop.set()
     assert list(reports) == []
     assert names([record.path for record in index.videos()]) == ["before.mp4", "new.mp4"]
+
+
+def test_every_run_has_the_limits_of_the_command(
+    index: Index, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    given: list[dict[str, object]] = []
+
+    def update(_: Index, **options: object) -> None:
+        given.append(options)
+        raise UsageError("stop here")
+
+    monkeypatch.setattr(Index, "update", update)
+    with pytest.raises(UsageError, match="stop here"):
+        next(watch(index, settle=0.1, time_limit=7, threads=3))
+    assert (given[0]["time_limit"], given[0]["threads"]) == (7, 3)
+    assert call("watch", "--index", index.uri, "--threads", "0")[0] == 2
+    assert "--nice" in call("watch", "--help")[1]
 
 
 def test_a_run_that_failed_is_tried_again_without_another_change(index: Index, tmp_path: Path) -> None:

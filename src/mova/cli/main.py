@@ -107,7 +107,7 @@ COMMANDS = (
     Command("data", "worlds", data_worlds.worlds),
     Command("data", "table", table.table),
     Command("data", "shards", shards.shards),
-    Command("data", "expand", expand.expand),
+    Command("data", "expand", expand.expand, loads_model=True),
     Command("data", "contrast", contrast.contrast),
     Command("data", "synthesize", synthesize.synthesize),
     Command("data", "weights", weights.weights),

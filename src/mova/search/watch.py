@@ -13,6 +13,7 @@ from mova.remote.objects import uri_of
 from mova.search.index import Index
 from mova.search.ingest.report import IngestReport, Progress
 from mova.utils.files import is_below
+from mova.video.limits import TIME_LIMIT
 
 SETTLE = 5.0
 """Seconds without another change before files are read, so that a file is not read while it is still being copied."""
@@ -29,6 +30,8 @@ def watch(
     stop: threading.Event | None = None,
     progress: Progress | None = None,
     error: Callable[[MovaError], None] | None = None,
+    time_limit: float = TIME_LIMIT,
+    threads: int | None = None,
 ) -> Iterator[IngestReport]:
     """Yield the report of a first run over all files and folders of an index, then one after each change.
 
@@ -41,6 +44,8 @@ def watch(
         progress: see `mova.search.ingest.report.Progress`.
         error: called with the error of a run, once while it stays the same, after which watching goes on (another
             process writes to the index, or a drive was removed); default: it is raised.
+        time_limit: seconds without progress after which decoding a file is stopped.
+        threads: of the decoder and of the model; None: all cores.
 
     Raises:
         UsageError: watchfiles is not installed, the index does not exist, or none of its folders can be found here.
@@ -70,7 +75,7 @@ def watch(
         if not changes and not (is_pending and time.monotonic() >= retry_at):
             continue
         try:
-            report = index.update(progress=progress)
+            report = index.update(progress=progress, time_limit=time_limit, threads=threads)
         except MovaError as failure:
             if error is None:
                 raise

@@ -10,7 +10,7 @@ import typer
 
 from mova.cli.console import file_bar, note, one_line, say
 from mova.cli.index_report import report_run
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model, model_of_index
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model, Nice, Threads, TimeLimit, give_way, model_of_index
 
 
 def watch(
@@ -20,6 +20,9 @@ def watch(
     settle: Annotated[
         float, typer.Option(min=0.1, help="Seconds without another change before changed files are read.")
     ] = 5.0,
+    time_limit: TimeLimit = None,
+    threads: Threads = None,
+    nice: Nice = None,
 ) -> None:
     """Bring an index up to date with its folders, and again whenever files in them change. Ctrl-C stops it.
 
@@ -27,13 +30,21 @@ def watch(
     """
     from mova.search.index import Index
     from mova.search.watch import watch as watch_index
+    from mova.video.limits import TIME_LIMIT
 
+    give_way(nice)
     index = Index(folder, model_of_index(context, model, folder))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with file_bar("updating") as progress:
         reports = watch_index(
-            index, settle=settle, stop=stop, progress=progress, error=lambda error: note(one_line(error))
+            index,
+            settle=settle,
+            stop=stop,
+            progress=progress,
+            error=lambda error: note(one_line(error)),
+            time_limit=TIME_LIMIT if time_limit is None else time_limit,
+            threads=threads,
         )
         for count, report in enumerate(reports):
             if count == 0 or report.changed:
