@@ -162,9 +162,14 @@ class OpenIndex:
             fingerprint, dim = model.fingerprint(), model.embedding_dim
             meta.require(replace(meta, model=model.name, fingerprint=fingerprint, dim=dim), self._uri)
 
-    def stored(self, video: str | Path) -> VideoEmbedding | None:
-        """Return the stored frame vectors of a file, or None if the index does not hold its present content."""
-        return stored_frames(self._reader(), resolved(video)) if self.exists else None
+    def stored(self, video: str | Path, *, vanished: bool = False) -> VideoEmbedding | None:
+        """Return the stored frame vectors of a file, or None if the index does not hold its present content.
+
+        Args:
+            video: file, or URI of an object.
+            vanished: return those of a file that is gone, too, as it was when it was indexed.
+        """
+        return stored_frames(self._reader(), resolved(video), vanished=vanished) if self.exists else None
 
     def _selected(self, wanted: Filter) -> Reader:
         """Return what `_reader` returns, with only the videos that pass a filter; kept until the next filter."""

@@ -190,7 +190,7 @@ class SearchableIndex(OpenIndex):
         """Return what `search_like` returns, after its options were checked."""
         from mova.search.like.query import search_like
 
-        reader, stored = self._selected(wanted), self.stored(example.place)
+        reader, stored = self._selected(wanted), self.stored(example.place, vanished=True)
         options = {**options, "own": self._reader().records().get(resolved(example.place))}
         best = partial(search_like, reader, lambda: self.model, example, stored, text, **options)
         found = first_distinct(best, reader, skip + k, skip + k, wanted)

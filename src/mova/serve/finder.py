@@ -176,7 +176,7 @@ class Finder:
     def _vectors(self, index: HeldIndex, ask: Ask) -> _F32:
         """Return unit vectors of the sentences, or of the example."""
         if ask.like is not None:
-            vector = stored_vector(ask.like, index.stored(ask.like.place))
+            vector = stored_vector(ask.like, index.stored(ask.like.place, vanished=True))
             if vector is None:
                 raise Gone("the example was moved, deleted or changed since it was indexed")
             return vector[None]

@@ -140,3 +140,57 @@ def test_wrong_input_is_one_message(index: Index, tmp_path: Path) -> None:
     broken.write_bytes(b"no picture")
     with pytest.raises(VideoError):
         index.search_like(str(broken))
+
+
+def test_an_indexed_film_that_is_gone_is_an_example_by_its_stored_vectors(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "films" / "a.mp4"
+    film.unlink()
+    fresh = Index(tmp_path / "index")
+    monkeypatch.setattr(Index, "model", property(lambda self: pytest.fail("the model was loaded")))
+    assert brief(fresh.search_like(f"{film}@0:01", k=1)) == [("b.mp4", 2.0, 4.0)]
+    assert fresh.stored(film) is None, "elsewhere a file that is gone is an error"
+    with pytest.raises(UsageError, match=r"5\.0 s long, so that it shows nothing at 9 s"):
+        fresh.search_like(f"{film}@9")
+    film.write_bytes(b"another file")  # under the same name: its own content counts
+    assert fresh.stored(film, vanished=True) is None
+
+
+@pytest.mark.parametrize("time", ["abc", "-3", "nan", "", "1:2:3:4", "1.", "10 s"])
+def test_what_is_not_a_time_is_named(time: str, index: Index, tmp_path: Path) -> None:
+    film = tmp_path / "films" / "a.mp4"
+    for path in (film, tmp_path / "gone.mp4"):
+        with pytest.raises(UsageError, match=r"is not a time; name a moment as .*\.mp4@1:23") as error:
+            index.search_like(f"{path}@{time}")
+        assert f"{path}@{time}: {time!r} is not a time" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("picture.png@3", "is a picture, which has no time; omit @3"),
+        ("picture.png@abc", "is a picture, which has no time; omit @abc"),
+        ("", "the example is empty"),
+        ("  ", "the example is empty"),
+        ("@3", "names no file before the @"),
+    ],
+)
+def test_an_example_that_names_no_moment_is_one_message(text: str, message: str, index: Index) -> None:
+    with pytest.raises(UsageError, match=message):
+        index.search_like(text)
+
+
+def test_a_picture_has_no_time_in_python_either() -> None:
+    assert Example(Path("a.png"), 0.0).time == 0
+    with pytest.raises(UsageError, match="is a picture, which has no time; omit @3"):
+        Example(Path("a.png"), 3.0)
+
+
+def test_names_with_an_at_sign_are_files(index: Index, tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "me@home.mp4", [("white", 2), ("yellow", 2)])
+    assert brief(index.search_like(f"{film}@3", k=1)) == [("c.mp4", 0.0, 2.0)]
+    with pytest.raises(UsageError, match="name the moment of the video"):
+        index.search_like(str(film))
+    with pytest.raises(UsageError, match="no such file"):
+        index.search_like(str(tmp_path / "you@home.png"))

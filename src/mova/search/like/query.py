@@ -12,7 +12,7 @@ import torch
 from mova.errors import UsageError
 from mova.models.embeddings import VideoEmbedding
 from mova.search.like.by import search_by
-from mova.search.like.example import Example, encode_example, stored_vector
+from mova.search.like.example import Example, encode_example, require_within, stored_vector
 from mova.search.query import Query, query_sentences, search
 from mova.search.storage.records import VideoRecord
 from mova.types import Moment
@@ -76,6 +76,7 @@ def search_like(
         return []
     vector = stored_vector(example, stored)
     if vector is None:
+        require_within(example, own)
         vector = encode_example(load_model(), example, rate)
     if text:
         vector = _with_words(store, load_model(), vector, text, words)
