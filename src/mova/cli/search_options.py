@@ -174,7 +174,10 @@ class RankingOptions:
         """
         from mova.search.evidence import require_bar
         from mova.search.query import require_rescoring
+        from mova.utils.numbers import require_number
 
+        if self.min_score is not None:
+            require_number("--min-score", self.min_score)
         require_bar(self.false_alarm)
         require_rescoring(self.rescore)
 
@@ -184,6 +187,7 @@ class RankingOptions:
             "--min-score": self.min_score is not None,
             "--rescore": self.rescore != "auto",
             "--order": self.order != "auto",
+            "--false-alarm": self.false_alarm != RankingOptions.false_alarm,
         }
         return [option for option, is_used in used.items() if is_used]
 

@@ -29,6 +29,7 @@ from mova.search.narrow.answer import Answer as Answer
 from mova.search.storage.records import BATCH_FRAMES
 from mova.types import Moment
 from mova.utils.batching import batches
+from mova.utils.numbers import is_number
 from mova.utils.replacing import replacing
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def require_bar(bar: float) -> None:
     Raises:
         UsageError: it is not between 0 and 1.
     """
-    if not 0 < bar < 1:
-        raise UsageError(f"the false-alarm rate must be between 0 and 1, such as {BAR}, not {bar:g}")
+    if not is_number(bar) or not 0 < bar < 1:
+        raise UsageError(f"the false-alarm rate must be between 0 and 1, such as {BAR}, not {bar!r}")
 
 
 def judge(moments: Sequence[Moment], alarms: FalseAlarms | None, bar: float = BAR) -> list[Moment]:

@@ -26,6 +26,7 @@ from mova.search.narrow.selection import Reader, meta_of
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.types import Frames, Moment
 from mova.utils.batching import batches
+from mova.utils.numbers import require_whole
 from mova.video.isolated import Isolated
 from mova.video.reader import read_times
 
@@ -68,8 +69,7 @@ def find(
     """
     require_method(method)
     for name, value in (("k", k), ("per_video", per_video)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, not {value}")
+        require_whole(name, value, 1)
     candidates, answer = _candidates(store, search, k, method)
     if answer.evidence == "none":
         return Answer(answer[:k], answer.background, answer.bar)

@@ -28,6 +28,7 @@ from mova.search.shards.service import ServiceReader
 from mova.search.storage.records import VideoRecord
 from mova.types import Moment
 from mova.utils.files import is_address, resolved
+from mova.utils.numbers import require_number
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -92,12 +93,14 @@ class SearchableIndex(OpenIndex):
 
         Raises:
             UsageError: the index does not exist, the text contains no words, k is below 1, `skip` below 0, `rescore`
-                is unknown, the model cannot score that way, `false_alarm` is not between 0 and 1, the filter leaves
-                no video, or a query of another type or width.
+                is unknown, the model cannot score that way, `false_alarm` is not between 0 and 1, `min_score` is not
+                finite, the filter leaves no video, or a query of another type or width.
         """
         require_page(k, skip)
         query.require_rescoring(rescore)
         require_bar(false_alarm)
+        if min_score is not None:
+            require_number("min_score", min_score)
         options: dict[str, Any] = {"min_score": min_score, "rescore": rescore, "order": order}
         options |= {"false_alarm": false_alarm, "filter": filter, "skip": skip, "trim": trim}
         options["rerank"] = as_reranker(rerank)

@@ -71,8 +71,8 @@ class Isolated:
     """
 
     def __init__(self, time_limit: float = TIME_LIMIT, memory: int = MEMORY) -> None:
-        if not time_limit > 0:
-            raise UsageError(f"the time limit must be a positive number of seconds, not {time_limit}")
+        if isinstance(time_limit, str) or not time_limit > 0:
+            raise UsageError(f"the time limit must be a positive number of seconds, not {time_limit!r}")
         self.time_limit, self.memory = time_limit, memory
         self._idle: list[_Child] = []
         self._busy: list[_Child] = []

@@ -312,7 +312,7 @@ def test_an_index_of_nothing_has_no_answer_under_a_filter(tmp_path: Path) -> Non
 def test_an_example_is_searched_for_under_a_filter(whole: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = frames_of(6)
     shown = VideoEmbedding(torch.from_numpy(vectors), np.arange(len(vectors)) / RATE, 18.0, step=1 / RATE)
-    monkeypatch.setattr(whole, "stored", lambda path: shown)
+    monkeypatch.setattr(whole, "stored", lambda path, **options: shown)
     example = "/films/alike/06.mp4@3"
     moments = whole.search_like(example, k=5, filter=Filter("mixed"))
     assert {Path(m.video).parent.name for m in moments} == {"mixed"}

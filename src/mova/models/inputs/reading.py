@@ -22,6 +22,7 @@ from mova.models.embeddings import Source, VideoEmbedding, display_name
 from mova.models.inputs.sources import Clock, opened
 from mova.scoring.windows.rule import WindowRule, cell_seconds, ending_with
 from mova.types import Frames
+from mova.utils.numbers import is_number
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Decoding
 from mova.video.probe import probe
@@ -121,8 +122,8 @@ class VideoReading(Decoding, ABC):
         """
         if fps is None:
             return self.frame_rate
-        if not (np.isfinite(fps) and fps > 0):
-            raise UsageError(f"frames per second must be above 0, not {fps}")
+        if not (is_number(fps) and fps > 0):
+            raise UsageError(f"frames per second must be above 0, not {fps!r}")
         if self.fixed_frame_rate and fps != self.frame_rate:
             raise UsageError(
                 f"{self.name} reads motion from neighboring frames and only supports "

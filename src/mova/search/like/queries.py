@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mova.errors import UsageError
 from mova.models.inputs.pixels import is_array, is_picture
 from mova.models.inputs.texts import as_texts
+from mova.scoring.false_alarm import BAR
 from mova.search import query
 from mova.search.cold.snapshot import AHEAD
 from mova.search.narrow.answer import Answer
@@ -95,7 +96,7 @@ def _query(vector: Vector) -> Query:
 
 
 def _require_no_text_options(options: dict[str, Any]) -> None:
-    texts_only = {"rescore": "auto", "order": "auto", "rerank": None}
+    texts_only = {"rescore": "auto", "order": "auto", "rerank": None, "false_alarm": BAR}
     if wrong := [name for name, default in texts_only.items() if options[name] != default]:
         raise UsageError(f"{wrong[0]} is for the sentences of a text; omit it for vectors and pictures")
 

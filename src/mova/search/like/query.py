@@ -17,6 +17,7 @@ from mova.search.query import Query, query_sentences, search
 from mova.search.storage.records import VideoRecord
 from mova.types import Moment
 from mova.utils.files import resolved
+from mova.utils.numbers import require_number, require_whole
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -63,10 +64,8 @@ def search_like(
             unknown concept, or a concept together with a text.
         VideoError: the file cannot be read.
     """
-    if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}")
-    if not 0 <= words <= 1:
-        raise UsageError(f"the weight of the words must be between 0 and 1, not {words}")
+    require_whole("k", k, 1)
+    require_number("the weight of the words", words, 0, 1)
     if text and by is not None:
         raise UsageError("an example is compared in one respect (by), or together with words, not both at once")
     if text:

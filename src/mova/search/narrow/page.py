@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mova.errors import UsageError
 from mova.types import Moment
+from mova.utils.numbers import require_whole
 
 
 def require_page(k: int, skip: int) -> None:
     """Raise if an answer cannot have k moments after the first `skip`.
 
     Raises:
-        UsageError: k is below 1, or `skip` below 0.
+        UsageError: k is below 1, or `skip` below 0, or one is not a whole number.
     """
-    if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}")
-    if skip < 0:
-        raise UsageError(f"skip must be 0 or more, not {skip}")
+    require_whole("k", k, 1)
+    require_whole("skip", skip, 0)
 
 
 def first_of_each_video(moments: Iterable[Moment]) -> list[Moment]:

@@ -6,6 +6,7 @@ Shape legend: n moments.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,7 @@ from mova.search.second_stage.mixing import EQUAL, Mixing, mixed_scores, read_mi
 from mova.search.second_stage.moment import RerankedMoment, Reranking
 from mova.types import Moment
 from mova.utils.files import ELSEWHERE, is_address
+from mova.utils.numbers import is_number, require_number, require_whole
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
@@ -68,12 +70,11 @@ class Reranker:
 
     def __post_init__(self) -> None:
         for name in ("top", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.seconds is not None and not self.seconds > 0:
-            raise UsageError(f"the seconds of a second stage must be above 0, not {self.seconds:g}")
-        if self.weight is not None and not 0 <= self.weight <= 1:
-            raise UsageError(f"the weight of a second stage must be from 0 to 1, not {self.weight:g}")
+            require_whole(name, getattr(self, name), 1)
+        if self.seconds not in (None, math.inf) and not (is_number(self.seconds) and self.seconds > 0):
+            raise UsageError(f"the seconds of a second stage must be above 0, not {self.seconds!r}")
+        if self.weight is not None:
+            require_number("the weight of a second stage", self.weight, 0, 1)
 
     @property
     def name(self) -> str:
