@@ -132,7 +132,7 @@ def test_a_video_llm_is_asked_about_four_frames(manifest: Path, vqa: Path) -> No
 
 def test_weights_from_the_command_line(call: Call, manifest: Path, vqa: Path, tmp_path: Path) -> None:
     words = ["data", "weights", manifest, tmp_path / "out.jsonl", "--vqa", vqa, "--precision", "fp32", "--frames", 2]
-    code, printed, _ = call(*words, "--plot", tmp_path / "fig" / "2.png", "--strategy", "own", "--json")
+    code, printed, _ = call(*words, "--plot", tmp_path / "2.png", "--strategy", "own", "--json")
     report = json.loads(printed)
     assert (code, report["videos"], report["positives"]) == (0, 4, 1)
     assert [entry["kind"] for entry in report["differences"]] == ["all", "action", "flip", "unknown"]
@@ -141,8 +141,8 @@ def test_weights_from_the_command_line(call: Call, manifest: Path, vqa: Path, tm
     assert all(entry.weight == entry.weighing["own"] for entry in videos if entry.role == "negative")
     assert videos[0].video == str(manifest.parent / "0-0.mp4")
     assert (tmp_path / "scores.sqlite").is_file()
-    assert json.loads((tmp_path / "fig" / "2.json").read_text()) == report["differences"]
-    assert Image.open(tmp_path / "fig" / "2.png").width > 1000
+    assert json.loads((tmp_path / "2.json").read_text()) == report["differences"]
+    assert Image.open(tmp_path / "2.png").width > 1000
     assert call(*words, "--strategy", "best")[0] == 2
 
 

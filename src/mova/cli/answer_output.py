@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mova.search.second_stage.moment import Reranking
     from mova.types import Moment
 
+NO_VIDEOS = "the index has no videos; `mova index PATH` adds some"
 HEIGHT = 25
 """Lines of a described terminal; nothing depends on them."""
 
@@ -34,6 +35,7 @@ def print_answer(
     wanted: Filter,
     *,
     as_json: bool,
+    empty: bool = False,
     stdout: Console = out,
     stderr: Console = err,
 ) -> None:
@@ -47,6 +49,7 @@ def print_answer(
         k: moments per page.
         wanted: what was asked for.
         as_json: whether a JSON document is printed.
+        empty: whether the index has no videos.
         stdout, stderr: where to.
     """
     if as_json:
@@ -54,7 +57,7 @@ def print_answer(
 
         emit(document(label, model, elapsed, moments, wanted), stdout)
     else:
-        _show(moments, k, model, stdout, stderr)
+        _show(moments, k, model, stdout, stderr, empty=empty)
     _note_missing(moments, stderr)
 
 
@@ -114,7 +117,7 @@ def printed_answer(
     return parts
 
 
-def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console) -> None:
+def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console, *, empty: bool) -> None:
     """Print a table; above it, whether the moments are no evidence; below it, which page it is."""
     if moments.evidence == "none" and moments:
         say(_no_evidence(moments, model), stdout)
@@ -123,10 +126,12 @@ def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console)
             say(line, stdout)
     if moments:
         show(_table(moments), stdout)
-    if not moments and moments.skip:
+    if empty:
+        note(NO_VIDEOS, stderr)
+    elif not moments and moments.skip:
         note(f"the answer ends before moment {moments.skip + 1}; take an earlier page", stderr)
     elif not moments:
-        note("no moments found; the index may be empty, or --min-score too high", stderr)
+        note("no moments found; --min-score may be too high", stderr)
     elif moments.skip:
         rest = f"--skip {moments.skip + k}" if moments.skip % k else f"--page {moments.skip // k + 2}"
         more = f"; the next: {rest}" if len(moments) == k else "; there are no more"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +56,12 @@ class MomentFiles:
             check_predictions(self.predictions)
 
     def write(
-        self, moments: Sequence[Moment], label: str, index: SearchableIndex, section: Section | None = None
+        self,
+        moments: Sequence[Moment],
+        label: str,
+        index: SearchableIndex,
+        section: Section | None = None,
+        measure: str = "score",
     ) -> None:
         """Write the requested files.
 
@@ -65,12 +70,14 @@ class MomentFiles:
             label: what they show.
             index: where they are from.
             section: what a page shows; None: the answer to a search for `label`.
+            measure: what the scores are.
 
         Raises:
             UsageError: too many moments for an edit list, or OpenTimelineIO is not installed.
             MovaError: a file cannot be written.
         """
-        from mova.exports.moments import Clip, to_csv, to_edl, to_otio, to_srt
+        from mova.cli.moment_table import to_csv
+        from mova.exports.moments import Clip, to_edl, to_otio, to_srt
 
         clips = [
             Clip(
@@ -83,7 +90,7 @@ class MomentFiles:
             for moment in moments
         ]
         texts: dict[str, Callable[[], str]] = {
-            "csv": lambda: to_csv([replace(clip, name=m.video) for clip, m in zip(clips, moments, strict=True)]),
+            "csv": lambda: to_csv([("1", label, moments)], measure),
             "edl": lambda: to_edl(clips, _rate(moments)),
             "otio": lambda: to_otio(clips),
             "srt": lambda: to_srt(clips),

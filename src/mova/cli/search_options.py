@@ -29,8 +29,8 @@ class QueryOptions:
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Answer many queries: a file with one per line, or .jsonl with `query` and `id`; --json and --csv "
-            "have all moments of each.",
+            help="Answer many queries: a file with one per line, or .jsonl with `query`, `id` and `vid`; - for "
+            "standard input. --json and --csv have all moments of each, and --predictions those for a benchmark.",
         ),
     ] = None
 

@@ -40,6 +40,8 @@ SHORT_SIDE = 64
 """Pixels of the pictures whose contrast is measured."""
 ANSWERS = 200
 """Moments of a query that are compared with each other, at least."""
+NEAREST = 5
+"""If nothing shows the query, this many times as many nearest moments are compared as are returned."""
 
 _F32 = npt.NDArray[np.float32]
 
@@ -71,24 +73,28 @@ def find(
     for name, value in (("k", k), ("per_video", per_video)):
         require_whole(name, value, 1)
     candidates, answer = _candidates(store, search, k, method)
-    if answer.evidence == "none":
-        return Answer(answer[:k], answer.background, answer.bar)
-    if not skip_blank:
-        return Answer(choose(candidates, k, per_video, lambda _: False), answer.background, answer.bar)
-    with Isolated() as decoder:
-        return Answer(choose(candidates, k, per_video, blank_test(decoder)), answer.background, answer.bar)
+    if skip_blank:
+        with Isolated() as decoder:
+            chosen = choose(candidates, k, per_video, blank_test(decoder))
+    else:
+        chosen = choose(candidates, k, per_video, lambda _: False)
+    found = Answer(chosen, answer.background, answer.bar, candidates=answer)
+    found.compared = None if search is None else len(candidates)
+    return found
 
 
 def _candidates(
     store: Reader, search: Callable[[int], Answer] | None, k: int, method: Method
 ) -> tuple[list[Candidate], Answer]:
-    """Return candidates, and the answer they are from (without evidence if there was no query)."""
+    """Return candidates, and the answer they are from (without evidence if there was no query).
+
+    Moments that are no evidence are candidates only if the answer has none that are: then the nearest ones.
+    """
     if search is None:
         return of_index(store, method, k), Answer()
     answer = search(max(ANSWERS, 10 * k))
-    if answer.evidence == "none":
-        return [], answer
-    return of_moments(store, [moment for moment in answer if moment.evidence != "none"], method), answer
+    shown = [moment for moment in answer if moment.evidence != "none"] or list(answer[: NEAREST * k])
+    return of_moments(store, shown, method), answer
 
 
 class Candidate(NamedTuple):

@@ -207,17 +207,23 @@ class SearchableIndex(OpenIndex):
         method: Method = "distance",
         per_video: int = 3,
         skip_blank: bool = True,
+        false_alarm: float = BAR,
         filter: Filter | None = None,
     ) -> Answer:
         """Return the k least typical moments, or those of the answers to a query (see `mova.search.highlights`).
 
         Args:
-            text: a query; if nothing shows it (`evidence` is "none"), its nearest moments are returned.
+            text: a query. If nothing shows it (`evidence` is "none"), its nearest moments are compared.
             k: return at most k moments.
             method: "distance" or "lof", the score of a moment (`mova.scoring.outliers`).
             per_video: moments of one video, while there are enough others.
             skip_blank: leave out moments whose picture is black, white, or of one color.
+            false_alarm: highest false-alarm rate at which a moment is an answer to the query.
             filter: only these videos, compared with each other.
+
+        Returns:
+            The moments, whose scores are those of the method; with the evidence for a query, and how many of its
+            moments were `compared`.
 
         Raises:
             UsageError: the index does not exist, no video passes the filter, k or `per_video` is below 1, or an unknown
@@ -228,7 +234,7 @@ class SearchableIndex(OpenIndex):
         def find() -> Answer:
             """Compare moments."""
             self.require_exists()
-            search = (lambda count: self.search(text, count, filter=filter)) if text else None
+            search = partial(self.search, text, false_alarm=false_alarm, filter=filter) if text else None
             store = self._selected(filter or Filter())
             return highlights.find(store, search, k, method=method, per_video=per_video, skip_blank=skip_blank)
 

@@ -97,8 +97,8 @@ class Answers:
             answer = self._engine.submit(lambda index: index.search(text, **options)).result()
         if screen is None:
             return {"answer": packed(answer), "model": model, "log": lines}
-        if self._printed is None:
-            raise ValueError("this service prints nothing")
+        if self._printed is None or not (answer or len(self._index)):
+            raise ValueError("left to the whole command, which says that the index has no videos")
         return {"printed": self._printed(answer, request, asked_for, model, time.perf_counter() - began, lines)}
 
 

@@ -55,7 +55,7 @@ def test_moments_are_written_for_spreadsheets_and_editors(films: Path, tmp_path:
     assert code == 0
     assert err.count("wrote ") == 3
     rows = list(csv.DictReader(files["csv"].open(encoding="utf-8", newline="")))
-    assert sorted((Path(row["video"]).name, row["start"], row["end"], row["label"]) for row in rows) == [
+    assert sorted((Path(row["video"]).name, row["start"], row["end"], row["query"]) for row in rows) == [
         ("=b.mp4", "2.000", "4.000", "red"),
         ("a.mp4", "0.000", "2.000", "red"),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mova.cli import query_file
+from mova.data.manifest import read_manifest
 from mova.search.index import Index
 
 Call = Callable[..., tuple[int, str, str]]
@@ -111,3 +112,88 @@ def test_what_is_for_one_query_is_refused(folder: Path, queries: Path, tmp_path:
         assert code == 2
         assert f"{name} is for one query; omit it with --queries" in err
     assert "no such file" in call("search", "--queries", tmp_path / "none.txt", "--index", folder)[2].lower()
+
+
+def test_predictions_have_the_ids_and_the_videos_of_the_file_and_are_evaluated(
+    folder: Path, worlds_manifest: Path, tmp_path: Path, call: Call
+) -> None:
+    """Each query of the file is about one video, as in QVHighlights."""
+    rows = read_manifest(worlds_manifest)
+    events = [(row, event) for row in rows for event in row.captions[0].sentences if event.start is not None]
+    lines = [
+        {
+            "qid": number,
+            "query": event.text,
+            "vid": Path(str(row.video)).stem,
+            "relevant_windows": [[event.start, event.end]],
+        }
+        for number, (row, event) in enumerate(events[:6], start=70)
+    ]
+    queries, found = tmp_path / "q.jsonl", tmp_path / "p.jsonl"
+    queries.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    words = ("search", "--queries", queries, "--index", folder)
+    code, out, err = call(*words, "--predictions", found, "--csv", tmp_path / "a.csv")
+    assert (code, out) == (0, ""), err
+    written = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
+    assert [(row["qid"], row["vid"]) for row in written] == [(row["qid"], row["vid"]) for row in lines]
+    assert all(row["pred_relevant_windows"] for row in written)
+    table = list(csv.DictReader((tmp_path / "a.csv").open(encoding="utf-8")))
+    assert {(row["id"], Path(row["video"]).stem) for row in table} == {(str(r["qid"]), r["vid"]) for r in lines}
+    code, out, err = call("eval", "matrix", found, "--protocol", "moments", "--truth", queries, "--json")
+    assert code == 0, err
+    assert json.loads(out)["queries"] == 6
+    code, _, err = call(*words, "--predictions", tmp_path / "p.json")
+    assert code == 0, err
+    results = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["results"]
+    assert set(results) == {row["vid"] for row in lines}
+
+
+def test_a_query_about_any_video_has_one_line_and_in_activitynet_all_videos(
+    folder: Path, tmp_path: Path, call: Call
+) -> None:
+    (tmp_path / "q.jsonl").write_text(
+        '{"id": "a", "query": "a disc"}\n{"id": "b", "query": "a star"}\n', encoding="utf-8"
+    )
+    words = ("search", "--queries", tmp_path / "q.jsonl", "--index", folder, "--one-per-video")
+    assert call(*words, "--predictions", tmp_path / "p.jsonl")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["qid"] for line in lines] == ["a", "b"]
+    assert call(*words, "--predictions", tmp_path / "p.json")[0] == 0
+    assert len(json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["results"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"id": "a", "query": "a disc", "vid": "nobody"}', "query a: no video that is searched has the name nobody"),
+        ('{"id": 1, "query": "a disc"}\n{"id": 1, "query": "a star"}', "2 queries have the id 1"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused(
+    lines: str, message: str, folder: Path, tmp_path: Path, call: Call
+) -> None:
+    (tmp_path / "q.jsonl").write_text(lines, encoding="utf-8")
+    words = ("search", "--queries", tmp_path / "q.jsonl", "--index", folder, "--predictions", tmp_path / "p.jsonl")
+    code, out, err = call(*words)
+    assert (code, out, message in err) == (2, "", True), err
+
+
+def test_a_dash_reads_standard_input(folder: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = tmp_path / "piped"
+    piped.write_text('a disc\n{"id": "x", "query": "a star"}\n', encoding="utf-8")
+    monkeypatch.setattr(query_file, "STANDARD_INPUT", piped)
+    code, out, err = call("search", "--queries", "-", "--index", folder, "--json")
+    assert code == 0, err
+    assert [(row["id"], row["query"]) for row in json.loads(out)["queries"]] == [("1", "a disc"), ("x", "a star")]
+
+
+def test_one_query_and_many_have_the_same_columns(folder: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "q.txt").write_text("a disc\n", encoding="utf-8")
+    tables = []
+    for name, words in (("one", ("a disc", "--local")), ("many", ("--queries", tmp_path / "q.txt"))):
+        path = tmp_path / f"{name}.csv"
+        assert call("search", *words, "--index", folder, "--skip", "1", "-k", "2", "--csv", path)[0] == 0
+        tables.append(list(csv.DictReader(path.open(encoding="utf-8"))))
+    assert tables[0] == tables[1]
+    assert list(tables[0][0]) == ["id", "query", "rank", "video", "start", "end", "score", "false_alarm", "evidence"]
+    assert [row["rank"] for row in tables[0]] == ["2", "3"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -187,14 +186,19 @@ def _answer_file(folders: list[str], source: QueryOptions, words: list[str] | No
     others = {"a TEXT": words, "--text-file": source.text_file, "--like": options.example.like}
     others["--export"] = options.export
     source.require_alone([name for name, value in others.items() if value])
-    source.require_alone([option for option in options.files.requested() if option != "--csv"])
+    source.require_alone([option for option in options.files.requested() if option not in ("--csv", "--predictions")])
     options.ranking.check()
     assert source.queries is not None
     if options.second is not None:
         options.second.second  # noqa: B018 - a model that is not there is reported before anything is answered
-    search = partial(_search, options=options)
-    table, wanted = options.files.csv, options.filter
-    answer_queries(folders, source.queries, search, wanted, model=options.model, table=table, json=options.json)
+
+    def search(index: SearchableIndex, text: str, wanted: Filter) -> Answer:
+        """Answer one query."""
+        return _search(index, text, options._replace(filter=wanted))
+
+    answer_queries(
+        folders, source.queries, search, options.filter, options.model, files=options.files, json=options.json
+    )
 
 
 def _ask(index: SearchableIndex, options: _Options) -> None:
@@ -257,11 +261,12 @@ def _report(
     moments: Answer, label: str, model: str, elapsed: float, options: _Options, index: SearchableIndex | str
 ) -> None:
     """Print an answer, write the files that were asked for, and export clips."""
-    print_answer(moments, label, model, elapsed, options.k, options.filter, as_json=options.json)
-    if options.files.requested():
-        from mova.search.index import Index
-
-        options.files.write(moments, label, Index(index) if isinstance(index, str) else index)
+    if isinstance(index, str) and (options.files.requested() or not moments):
+        index = _named([index], options.model)
+    empty = not (moments or isinstance(index, str) or len(index))
+    print_answer(moments, label, model, elapsed, options.k, options.filter, as_json=options.json, empty=empty)
+    if options.files.requested() and not isinstance(index, str):
+        options.files.write(moments, label, index)
     if options.export is not None:
         export_moments(moments, options.export, options.time_limit)
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from mova.cli.answer_output import NO_VIDEOS
 from mova.cli.console import emit, note, say, show
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json
 from mova.errors import UsageError
@@ -50,8 +51,11 @@ def versions(
         for row in rows:
             state = row.kept.astimezone().strftime("%Y-%m-%d %H:%M:%S")
             table.add_row(Text(row.name), state, str(row.videos), str(row.frames))
-        show(table)
-        if not rows:
+        if rows:
+            show(table)
+        elif not len(index):
+            note(NO_VIDEOS)
+        else:
             note("no version was kept; `mova versions keep NAME` keeps the present state")
         return
     action, name = words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from mova.displayed import Displayed
 from mova.scoring.false_alarm import BAR, Evidence, FalseAlarms, evidence
@@ -27,6 +27,7 @@ class Answer(list[Moment], Displayed):
         skip: number of better moments that were left out (`Index.search`).
         reranking: what another model was asked; None without one. The rates are then those of all moments that it was
             to be asked about (`candidates`), whatever their new ranks.
+        compared: of highlights of a query, the number of moments that were compared with each other; None otherwise.
         unsearched: indexes that could not be read, with the cause (`mova.search.shards.index.ShardedIndex`).
     """
 
@@ -45,9 +46,36 @@ class Answer(list[Moment], Displayed):
         known = found if candidates is None else candidates
         self.false_alarm = min((m.false_alarm for m in known if m.false_alarm is not None), default=None)
         self.unsearched: dict[str, str] = {}
+        self.compared: int | None = None
         self.evidence: Evidence | None = None
         if background is not None:
             self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Moment: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Answer: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Moment | Answer:
+        """Return a moment, or an answer with some of the moments, which keeps what is known of all.
+
+        Example:
+            >>> answer = Answer([Moment("a.mp4", 0.0, 2.0, 0.5), Moment("b.mp4", 0.0, 2.0, 0.25)])
+            >>> answer[1:].skip, answer[0].video
+            (1, 'a.mp4')
+        """
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        part = Answer(super().__getitem__(index))
+        part.__dict__.update(self.__dict__)
+        first, _, step = index.indices(len(self))
+        part.skip = self.skip + (first if step == 1 else 0)
+        return part
+
+    def copy(self) -> Answer:
+        """Return a copy of the answer."""
+        return self[:]
 
     def to_json(self) -> dict[str, Any]:
         """Return rate, word, bar, size of the background, the second stage and what was not searched; only if any."""
