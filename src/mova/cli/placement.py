@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 from mova.cli.options import Device, Precision
-from mova.cli.user_settings import VARIABLES
+from mova.cli.user_settings import VARIABLES, require_placement
 from mova.errors import UsageError
 
-PRECISIONS = ("auto", "fp32", "bf16")
-DEVICES = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|mtia|privateuseone)(:[0-9]+)?")
-"""Devices of PyTorch; whether this machine has one shows when a model is loaded, which a search may not need."""
 OPTIONS = {"device": Device, "precision": Precision}
 
 
@@ -41,10 +37,9 @@ def with_placement(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def placed(*, device: str | None, precision: str | None, **values: Any) -> None:
         """Check both options, and run the command with them."""
-        if precision not in (None, *PRECISIONS):
-            raise UsageError(f"--precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-        if device is not None and not DEVICES.fullmatch(device):
-            raise UsageError(f"--device {device!r}: is unknown; use cpu, cuda or cuda:1")
+        for key, value in {"precision": precision, "device": device}.items():
+            if value is not None:
+                require_placement(f"--{key}", key, value)
         if values.get("ray") and (device or precision):
             raise UsageError(
                 "--device and --precision do not reach the nodes of a cluster; set MOVA_DEVICE and MOVA_PRECISION there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,12 +19,32 @@ VARIABLES = {
 }
 """Key of the configuration file -> the environment variable that it stands for."""
 DEFAULT_INDEX = ".mova/index"
+PRECISIONS = ("auto", "fp32", "bf16")
+DEVICES = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|mtia|privateuseone)(:[0-9]+)?")
+"""Devices of PyTorch; whether this machine has one shows when a model is loaded, which a search may not need."""
 PATH_VARIABLE = "MOVA_CONFIG"
 
 
 def config_path() -> Path:
     """Return the path of the configuration file: that of `MOVA_CONFIG`, or `config.toml` in the user's folder."""
     return Path(os.environ.get(PATH_VARIABLE) or _app_folder() / "mova" / "config.toml")
+
+
+def require_placement(name: str, key: str, value: str) -> None:
+    """Raise if a value cannot be a device or a precision; other keys take any text.
+
+    Args:
+        name: of the setting or option, for the message.
+        key: of the configuration file.
+        value: what was given.
+
+    Raises:
+        UsageError: with the allowed values.
+    """
+    if key == "precision" and value not in PRECISIONS:
+        raise UsageError(f"{name} {value!r}: choose one of {', '.join(PRECISIONS)}")
+    if key == "device" and not DEVICES.fullmatch(value):
+        raise UsageError(f"{name} {value!r}: is unknown; use cpu, cuda or cuda:1")
 
 
 def _app_folder() -> Path:
@@ -87,4 +108,6 @@ def apply_config() -> None:
     """
     for key, value in read_config().items():
         if not os.environ.get(VARIABLES[key]):
-            os.environ[VARIABLES[key]] = value
+            from mova.utils.defaults import set_from_file  # only here, so that a command that asks starts fast
+
+            set_from_file(VARIABLES[key], value, str(config_path()))

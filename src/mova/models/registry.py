@@ -17,6 +17,7 @@ from mova.models.judges.plugin import find_plugin, load_plugin
 from mova.models.known import MODELS, Entry, without_hub
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.relations.basis import Relations
+from mova.utils.defaults import source_of
 
 if TYPE_CHECKING:
     from mova.models.entailment import EntailmentModel
@@ -32,6 +33,28 @@ def with_defaults(precision: str, device: str | torch.device | None) -> tuple[st
     """
     chosen = os.environ.get("MOVA_PRECISION") or "auto" if precision == "auto" else precision
     return chosen, os.environ.get("MOVA_DEVICE") or None if device is None else device
+
+
+def _placement(precision: str, device: str | torch.device | None) -> tuple[str, torch.device]:
+    """Return the precision and the device of a model; an error names the setting that a value comes from.
+
+    Raises:
+        UsageError: an unknown precision or device.
+    """
+    chosen, place = with_defaults(precision, device)
+    try:
+        target = choose_device(place)
+    except UsageError as error:
+        if place != device:
+            raise UsageError(f"{error} ({source_of('MOVA_DEVICE')})") from error
+        raise
+    try:
+        choose_dtype(chosen, target)
+    except UsageError as error:
+        if chosen != precision:
+            raise UsageError(f"{error} ({source_of('MOVA_PRECISION')})") from error
+        raise
+    return chosen, target
 
 
 def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:
@@ -53,9 +76,7 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     >>> model.encode_text("a small orange crescent").pooled.shape
     torch.Size([1, 192])
     """
-    precision, device = with_defaults(precision, device)
-    target = choose_device(device)
-    choose_dtype(precision, target)
+    precision, target = _placement(precision, device)
     entry = MODELS.get(str(name_or_path))
     if entry is not None and entry.in_package and not Path(name_or_path).is_dir():
         return _load_packaged(entry, precision, target)

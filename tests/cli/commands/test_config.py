@@ -94,6 +94,8 @@ def test_wrong_keys_and_values_are_refused(call: Call, file: Path) -> None:
         (["index", " "], "the value is empty"),
         (["index", "x", "--unset"], "either a VALUE or --unset"),
         (["--unset"], "--unset needs a KEY"),
+        (["device", "gpu"], "device 'gpu': is unknown; use cpu, cuda or cuda:1"),
+        (["precision", "fp64"], "precision 'fp64': choose one of auto, fp32, bf16"),
     ):
         code, _, err = call("config", *words)
         assert code == 2
@@ -108,6 +110,32 @@ def test_device_and_precision_are_defaults_of_every_model() -> None:
     assert with_defaults("bf16", "cpu") == ("bf16", "cpu")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("device", "gpu", "device 'gpu' is unknown"), ("precision", "fp64", "precision 'fp64' is unknown")],
+)
+def test_a_wrong_default_is_named_with_the_place_that_it_comes_from(
+    key: str, value: str, message: str, file: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_colours(tmp_path / "a.mp4", [("red", 2)])
+    words = ("align", film, "--text", "A dog.", "--model", "mova-worlds-tiny")
+    os.environ[VARIABLES[key]] = value
+    code, _, err = call(*words)
+    assert code == 2
+    assert message in err
+    assert f"(set by the environment variable {VARIABLES[key]})" in err
+    fresh(monkeypatch)
+    file.parent.mkdir()
+    file.write_text(f'{key} = "{value}"\n')  # by hand, or by a version that took any text
+    code, _, err = call(*words)
+    assert code == 2
+    assert message in err
+    assert f"(set in {file}; `mova config` changes it)" in err
+    fresh(monkeypatch)
+    assert call("config", key, "--unset")[0] == 0
+    assert call(*words, f"--{key}", "maybe")[2].startswith(f"mova: --{key} 'maybe'")
+
+
 def test_paths_are_kept_as_they_are_meant_in_every_folder(
     file: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +148,7 @@ def test_paths_are_kept_as_they_are_meant_in_every_folder(
         ("index", "s3://bucket/films", "s3://bucket/films"),
         ("model", "my-model", f"{tmp_path}/my-model"),
         ("model", "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch32"),
-        ("device", "my-model", "my-model"),
+        ("device", "cuda:1", "cuda:1"),
     ]:
         assert call("config", key, value)[0] == 0
         assert tomllib.loads(file.read_text())[key] == stored

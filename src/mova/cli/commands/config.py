@@ -9,7 +9,7 @@ import typer
 
 from mova.cli.console import emit, note, say
 from mova.cli.options import Json
-from mova.cli.user_settings import VARIABLES, config_path, read_config, write_config
+from mova.cli.user_settings import VARIABLES, config_path, read_config, require_placement, write_config
 from mova.errors import UsageError
 from mova.utils.files import local_folder
 
@@ -50,6 +50,7 @@ def _change(settings: dict[str, str], key: str, value: str | None, unset: bool) 
     if unset:
         settings.pop(key, None)
     elif value is not None:
+        require_placement(key, key, value)
         settings[key] = _absolute(key, value)
     note(f"wrote {write_config(settings)}")
 
