@@ -50,6 +50,27 @@ def watch(
     Raises:
         UsageError: watchfiles is not installed, the index does not exist, or none of its folders can be found here.
     """
+    ticks = _ticks(index, settle, stop)
+    is_pending, retry_at, delay, reported = True, 0.0, settle, ""
+    for changes in ticks:
+        if not changes and not (is_pending and time.monotonic() >= retry_at):
+            continue
+        try:
+            report = index.update(progress=progress, time_limit=time_limit, threads=threads)
+        except MovaError as failure:
+            if error is None:
+                raise
+            if str(failure) != reported:
+                error(failure)
+            is_pending, retry_at, reported = True, time.monotonic() + delay, str(failure)
+            delay = min(2 * delay, LONGEST_DELAY)
+            continue
+        is_pending, delay, reported = False, settle, ""
+        yield report
+
+
+def _ticks(index: Index, settle: float, stop: threading.Event | None) -> Iterator[Any]:
+    """Return what yields the changes of each moment in the folders of an index; there may be none."""
     try:
         import watchfiles
     except ImportError as cause:
@@ -70,22 +91,7 @@ def watch(
         yield_on_timeout=True,
         raise_interrupt=True,
     )
-    is_pending, retry_at, delay, reported = True, 0.0, settle, ""
-    for changes in ticks:
-        if not changes and not (is_pending and time.monotonic() >= retry_at):
-            continue
-        try:
-            report = index.update(progress=progress, time_limit=time_limit, threads=threads)
-        except MovaError as failure:
-            if error is None:
-                raise
-            if str(failure) != reported:
-                error(failure)
-            is_pending, retry_at, reported = True, time.monotonic() + delay, str(failure)
-            delay = min(2 * delay, LONGEST_DELAY)
-            continue
-        is_pending, delay, reported = False, settle, ""
-        yield report
+    return ticks
 
 
 class _Videos:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,6 +15,7 @@ from mova.cli.console import Bar, note, progress_bar
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import IndexFolders, Json, MovedModel, TimeLimit, index_folders, read_caption
 from mova.cli.output_files import output_folder
+from mova.cli.query_history import query_history
 from mova.cli.search_options import (
     ExampleOptions,
     FilterOptions,
@@ -203,20 +204,21 @@ def _answer_file(folders: list[str], source: QueryOptions, words: list[str] | No
 
 def _ask(index: SearchableIndex, options: _Options) -> None:
     """Answer queries until an empty line or the end of input."""
-    with suppress(ImportError):
-        import readline  # noqa: F401  arrow keys and a history in `input`
     note(f"{len(index)} videos; write what to search for, or nothing to leave")
-    while True:
-        try:
-            text = input("> ").strip()
-        except EOFError:
-            return
-        if not text:
-            return
-        try:
-            _answer(index, text, options)
-        except MovaError as error:
-            note(f"mova: {error}")
+    with query_history():
+        while text := _asked():
+            try:
+                _answer(index, text, options)
+            except MovaError as error:
+                note(f"mova: {error}")
+
+
+def _asked() -> str:
+    """Return what was written at the prompt; nothing at the end of input."""
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
 
 
 def _answered_by_service(folders: list[str], text: str, options: _Options) -> bool:
