@@ -19,13 +19,17 @@ class Displayed:
         """Return the rows of the table, with equal keys. Times are seconds; what is not known is None."""
         raise NotImplementedError
 
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the columns, which a table without rows has too; empty: those of the rows."""
+        return ()
+
     def to_pandas(self) -> Any:
         """Return the rows as a `pandas.DataFrame`.
 
         Raises:
             UsageError: pandas is not installed.
         """
-        return resolve_name("mova.utils.tables:data_frame")(self.rows())
+        return resolve_name("mova.utils.tables:data_frame")(self.rows(), self.columns())
 
     def plot(self, path: Any = None) -> Any:
         """Draw a picture, and return it: it shows itself in notebooks, and has `save(path)` and `show()`.

@@ -176,6 +176,9 @@ class MomentSentence:
         return {"text": self.text, **times, "posterior": round(self.posterior, 6)}
 
 
+MOMENT_COLUMNS = ("video", "start", "end", "score", "false_alarm", "evidence")
+
+
 @dataclass(frozen=True)
 class Moment(Displayed):
     """A part of a video that matches a query.
@@ -222,8 +225,7 @@ class Moment(Displayed):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row."""
-        values = {name: getattr(self, name) for name in ("video", "start", "end", "score", "false_alarm", "evidence")}
-        return [values]
+        return [{name: getattr(self, name) for name in MOMENT_COLUMNS}]
 
 
 @dataclass(frozen=True, eq=False)

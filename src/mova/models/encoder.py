@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mova.errors import UsageError
 from mova.models.background_captions import encode_background, false_alarm_rates, relevance_threshold
 from mova.models.embeddings import TextEmbedding, VideoEmbedding, VideoFingerprint
-from mova.models.inputs.encode import Encoding, encode, score
+from mova.models.inputs.encode import Encoding, Vectors, encode, pooled_rows, score
 from mova.models.inputs.sources import name_of
 from mova.models.inputs.texts import as_texts
 from mova.models.relations.comparing import Comparing
@@ -134,20 +134,20 @@ class DualEncoder(Comparing, Encoding, ABC):
 
     def similarity(
         self,
-        videos: Sequence[VideoEmbedding],
-        texts: TextEmbedding | Sequence[VideoEmbedding],
+        videos: Vectors,
+        texts: Vectors,
         *,
         by: str | Sequence[str] | None = None,
     ) -> Tensor:
-        """Return the cosines (V, N) of pooled videos with pooled texts, or with other pooled videos.
+        """Return the cosines (V, N) of pooled videos with pooled texts, or of any two sets of vectors.
 
         Args:
-            videos: V videos.
-            texts: N texts, or N videos.
+            videos: V videos or texts: embeddings, or the vectors (V, d) of `encode`; one vector (d,) is one row.
+            texts: N texts or videos, likewise.
             by: compare in one respect alone, such as "the place" (see `respect`).
 
         Raises:
-            UsageError: an unknown concept.
+            UsageError: an unknown concept, or values that are no such vectors, or of different widths.
 
         >>> import mova
         >>> model = mova.load("mova-worlds-tiny")
@@ -155,8 +155,7 @@ class DualEncoder(Comparing, Encoding, ABC):
         >>> model.similarity(clips, clips, by="color").shape
         torch.Size([2, 2])
         """
-        pooled = self.pool(videos)
-        others = texts.pooled.to(pooled.device) if isinstance(texts, TextEmbedding) else self.pool(texts)
+        pooled, others = pooled_rows(self.pool, videos, texts)
         return cosine(pooled, others) if by is None else self.respect(by).similarity(pooled, others)
 
     def pool(self, videos: Sequence[VideoEmbedding]) -> Tensor:
@@ -206,6 +205,8 @@ class DualEncoder(Comparing, Encoding, ABC):
         *,
         batch_size: int = 32,
         normalize: bool = True,
+        normalize_embeddings: bool | None = None,
+        show_progress_bar: bool | None = None,
         convert_to_tensor: bool = False,
         fps: float | None = None,
     ) -> npt.NDArray[np.float32] | Tensor:
@@ -217,6 +218,8 @@ class DualEncoder(Comparing, Encoding, ABC):
             batch_size: texts, or pictures of one size, that are encoded at once.
             normalize: divide vectors of texts by their lengths, so that products are cosines. Those of videos always
                 are unit vectors.
+            normalize_embeddings: another name of `normalize`.
+            show_progress_bar: show how many inputs are encoded.
             convert_to_tensor: return a tensor on the model's device instead of an array.
             fps: see `encode_video`; it does not change vectors of frames in memory.
 
@@ -227,8 +230,9 @@ class DualEncoder(Comparing, Encoding, ABC):
             UsageError: an empty list or text, a string that names a video file, or see `encode_video`.
             VideoError: a file cannot be read.
         """
+        chosen = normalize if normalize_embeddings is None else normalize_embeddings
         with torch.no_grad():
-            vectors = encode(self, inputs, batch_size, fps, normalize=normalize)
+            vectors = encode(self, inputs, batch_size, fps, normalize=chosen, show_progress=bool(show_progress_bar))
         return vectors if convert_to_tensor else vectors.cpu().numpy()
 
     def score(

@@ -44,6 +44,9 @@ class OpenIndex:
         if model is not None and not isinstance(model, str):
             self.check(model)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._uri!r})"
+
     @property
     def folder(self) -> Path | None:
         """The folder of the index; None if it is remote."""

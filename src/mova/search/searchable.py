@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from mova.errors import MovaError
 from mova.scoring.false_alarm import BAR
@@ -152,7 +154,7 @@ class SearchableIndex(OpenIndex):
 
     def search_like(
         self,
-        example: Example | str | Path,
+        example: Any,
         text: str = "",
         k: int = 10,
         *,
@@ -161,12 +163,12 @@ class SearchableIndex(OpenIndex):
         filter: Filter | None = None,
         skip: int = 0,
         trim: Trim | None = None,
-    ) -> list[Moment]:
+    ) -> Answer:
         """Return the k best moments that look like a moment of a video or a picture, best first.
 
         Args:
-            example: `film.mp4@1:23`, the path of a picture, or an `Example`; it is not among the results. A picture in
-                memory: `search(picture)`.
+            example: `film.mp4@1:23`, the path of a picture, or an `Example`; it is not among the results. Or a picture
+                in memory (PIL, an array (H, W, 3), an open file, or the bytes of one), or a vector (d,) of the model.
             text: words that the moments should show too.
             k: return at most k moments.
             words: weight of the words, from 0 to 1.
@@ -180,21 +182,34 @@ class SearchableIndex(OpenIndex):
             VideoError: the file cannot be read.
         """
         from mova.search.like.example import Example
+        from mova.search.like.queries import vector_of
 
-        example = Example.of(example)
+        vector = vector_of(self, example)
+        known = Example.of(example) if vector is None else vector
         require_page(k, skip)
         wanted = filter or Filter()
         options: dict[str, Any] = {"words": words, "by": by, "one_per_video": wanted.one_per_video}
-        return self._tried(partial(self._like, example, text, k, wanted, skip, trim, options))
+        answer = Answer(self._tried(partial(self._like, known, text, k, wanted, skip, trim, options)))
+        answer.skip, answer.unsearched = skip, dict(getattr(self, "unsearched", {}))
+        return answer
 
     def _like(
-        self, example: Example, text: str, k: int, wanted: Filter, skip: int, trim: Trim | None, options: dict[str, Any]
+        self,
+        example: Example | npt.NDArray[np.float32],
+        text: str,
+        k: int,
+        wanted: Filter,
+        skip: int,
+        trim: Trim | None,
+        options: dict[str, Any],
     ) -> list[Moment]:
         """Return what `search_like` returns, after its options were checked."""
         from mova.search.like.query import search_like
 
-        reader, stored = self._selected(wanted), self.stored(example.place, vanished=True)
-        options = {**options, "own": self._reader().records().get(resolved(example.place))}
+        reader, stored = self._selected(wanted), None
+        if not isinstance(example, np.ndarray):
+            stored = self.stored(example.place, vanished=True)
+            options = {**options, "own": self._reader().records().get(resolved(example.place))}
         best = partial(search_like, reader, lambda: self.model, example, stored, text, **options)
         found = first_distinct(best, reader, skip + k, skip + k, wanted)
         return _trimmed(trim, found[skip:], reader)

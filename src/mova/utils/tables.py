@@ -137,8 +137,12 @@ def read_list(path: Path, header: str | None = None) -> dict[str, str]:
     return locations
 
 
-def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+def data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> Any:
     """Return rows with equal keys as a `pandas.DataFrame`.
+
+    Args:
+        rows: of the table.
+        columns: names for a table without rows.
 
     Raises:
         UsageError: pandas is not installed.
@@ -150,4 +154,4 @@ def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
         import pandas
     except ImportError as error:
         raise UsageError("to_pandas() needs pandas, which is not installed; pip install pandas") from error
-    return pandas.DataFrame(list(rows))
+    return pandas.DataFrame(list(rows), columns=None if rows else list(columns))

@@ -17,6 +17,7 @@ from torch import Tensor
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder, TextEmbedding
 from mova.models.inputs import reading
+from mova.models.registry import load
 from mova.types import Frames
 
 WORDS = ("red", "green", "blue")
@@ -224,6 +225,33 @@ def test_encode_takes_mixed_lists_in_order_and_in_batches(film: Path) -> None:
     np.testing.assert_allclose(model.encode(["red", "red red"], normalize=False)[:, 0], [1.1, 2.1], rtol=1e-6)
     assert model.encode(np.array(["red", "blue"])).shape == (2, 3)
     assert model.encode(text for text in ("red", "blue")).shape == (2, 3)
+
+
+def test_encode_has_the_names_of_sentence_transformers(capsys: pytest.CaptureFixture[str]) -> None:
+    model = load("mova-worlds-tiny")
+    texts = ["a red star", "a blue disc", "a ring"]
+    plain = model.encode(texts, normalize=False)
+    assert np.array_equal(model.encode(texts, normalize_embeddings=False), plain)
+    assert np.allclose(np.linalg.norm(model.encode(texts, normalize_embeddings=True), axis=1), 1, atol=1e-5)
+    assert capsys.readouterr().err == ""
+    model.encode(texts, batch_size=2, show_progress_bar=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_similarity_takes_the_vectors_of_encode(film: Path) -> None:
+    model = load("mova-worlds-tiny")
+    texts = ["a red star", "a blue disc"]
+    video, vectors = model.encode_video(film), model.encode(texts)
+    expected = model.similarity([video], model.encode_text(texts))
+    assert expected.shape == (1, 2)
+    for videos in (video, [video], model.encode(film), model.encode([film]), [model.encode(film)]):
+        for others in (vectors, list(vectors), torch.from_numpy(vectors)):
+            assert torch.allclose(model.similarity(videos, others), expected, atol=1e-5)
+    assert model.similarity(vectors, vectors).shape == (2, 2)
+    assert torch.allclose(model.similarity(model.encode_text(texts), vectors).diagonal(), torch.ones(2), atol=1e-5)
+    for wrong in ("a red star", [1.0, 2.0], vectors[:, :5], vectors[None]):
+        with pytest.raises(UsageError, match=r"similarity compares embeddings|cannot be compared"):
+            model.similarity(vectors, wrong)
 
 
 def test_encode_refuses_what_is_probably_not_meant(film: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from mova.errors import UsageError, VideoError
 from mova.search.index import Index
 from mova.search.like.example import Example
+from mova.search.narrow.answer import Answer
 from mova.types import Moment
 from tests.support.fakes import COLOURS, ColourEncoder, write_colours
 
@@ -117,9 +119,41 @@ def test_words_move_the_answer_by_their_weight(index: Index, tmp_path: Path) -> 
     assert set(both) == {("b.mp4", 2.0, 4.0), ("c.mp4", 0.0, 2.0)}
 
 
+@pytest.mark.parametrize("form", ["pil", "array", "bytes", "file", "vector"])
+def test_a_picture_in_memory_is_the_file_of_it(index: Index, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "green.png"
+    Image.fromarray(np.full((48, 64, 3), COLOURS["green"], np.uint8)).save(path)
+    picture = {
+        "pil": Image.open(path),
+        "array": np.asarray(Image.open(path)),
+        "bytes": path.read_bytes(),
+        "file": BytesIO(path.read_bytes()),
+        "vector": index.model.encode(path),
+    }[form]
+    assert brief(index.search_like(picture, k=2)) == brief(index.search_like(path, k=2))
+    if form == "bytes":
+        assert brief(index.search(picture, k=1)) == brief(index.search(path, k=1))
+    if form != "file":
+        words = {"k": 2, "words": 0.9, "skip": 1}
+        assert brief(index.search_like(picture, "yellow", **words)) == brief(index.search_like(path, "yellow", **words))
+
+
+def test_answers_and_their_parts_are_tables_with_the_same_columns(index: Index) -> None:
+    found = index.search_like(f"{index.videos()[0].path}@1", k=3, skip=1)
+    assert isinstance(found, Answer)
+    assert found.skip == 1
+    text = index.search("red", k=3)
+    for answer in (found, text, text[:2], text.copy(), Answer()):
+        assert isinstance(answer, Answer)
+        assert list(answer.to_pandas()) == ["video", "start", "end", "score", "false_alarm", "evidence"]
+        assert len(answer.to_pandas()["score"]) == len(answer)
+    assert (text[1:].skip, text[:1].skip, text[1:].background) == (1, 0, text.background)
+    assert repr(index) == f"Index({index.uri!r})"
+
+
 def test_an_example_may_be_a_path_and_anything_else_is_one_message(index: Index, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"not ndarray; with a picture in memory, search by index\.search\(picture\)"):
-        index.search_like(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"an example is a path, .* a picture or a vector \(d,\), not set"):
+        index.search_like({"film.mp4"})
     with pytest.raises(UsageError, match="no such file"):
         index.search_like(tmp_path / "none.mp4@0:01")
 

@@ -245,14 +245,8 @@ def _answer(index: SearchableIndex, text: str, options: _Options) -> None:
     began = time.perf_counter()
     like, by = options.example.like, options.example.by
     if like is not None:
-        from mova.search.narrow.answer import Answer
-        from mova.search.shards.index import ShardedIndex
-
         wanted, skip, trim = options.filter, options.skip, options.trim
-        moments = Answer(index.search_like(like, text, options.k, by=by, filter=wanted, skip=skip, trim=trim))
-        moments.skip = options.skip
-        if isinstance(index, ShardedIndex):
-            moments.unsearched = dict(index.unsearched)
+        moments = index.search_like(like, text, options.k, by=by, filter=wanted, skip=skip, trim=trim)
         label = f"{text or by or ''} like {like}".strip()
     else:
         moments, label = _search(index, text, options), text

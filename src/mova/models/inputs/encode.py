@@ -6,12 +6,13 @@ Shape legend: V videos, N texts, d width.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,13 +20,15 @@ from torch.nn import functional as F
 from mova.errors import UsageError
 from mova.models.embeddings import TextEmbedding, VideoEmbedding
 from mova.models.inputs.captions import Captioner, encode_captions, score_captions
-from mova.models.inputs.pixels import is_picture, pixels_of
+from mova.models.inputs.pixels import is_array, is_picture, pixels_of
 from mova.models.inputs.reading import VideoReading
 from mova.models.inputs.sources import Clock, is_one_video, looks_like_a_file, opened
 from mova.models.inputs.texts import as_texts
 from mova.types import Frames
 
 Item = TypeVar("Item")
+Vectors = TextEmbedding | VideoEmbedding | Sequence[VideoEmbedding] | npt.NDArray[np.floating] | Tensor
+"""What `similarity` compares: embeddings, or vectors (N, d) or (d,)."""
 
 
 class Encoding(VideoReading, Captioner):
@@ -36,7 +39,9 @@ class Encoding(VideoReading, Captioner):
         """Encode one or many texts: pooled vectors and token states."""
 
 
-def encode(model: Encoding, inputs: Any, batch_size: int, fps: float | None, *, normalize: bool) -> Tensor:
+def encode(
+    model: Encoding, inputs: Any, batch_size: int, fps: float | None, *, normalize: bool, show_progress: bool = False
+) -> Tensor:
     """Return one vector per input, or the vector of a single one: float32, (N, d) or (d,).
 
     Args, Raises: see `DualEncoder.encode`.
@@ -48,16 +53,62 @@ def encode(model: Encoding, inputs: Any, batch_size: int, fps: float | None, *, 
     if not items:
         raise UsageError("nothing to encode: the list is empty")
     rows: list[Tensor | None] = [None] * len(items)
+    advance = _progress(len(items)) if show_progress else lambda count: None
     texts = [i for i, item in enumerate(items) if isinstance(item, str)]
     for part in _parts(texts, batch_size):
         pooled = model.encode_text([_text(items[i]) for i in part]).pooled.float()
         for i, vector in zip(part, F.normalize(pooled, dim=-1) if normalize else pooled, strict=True):
             rows[i] = vector
+        advance(len(part))
     videos = [i for i, item in enumerate(items) if not isinstance(item, str)]
     for i, vector in _encode_videos(model, items, videos, batch_size, fps):
         rows[i] = vector
+        advance(1)
     vectors = torch.stack([row for row in rows if row is not None])
     return vectors[0] if single else vectors
+
+
+def _progress(total: int) -> Callable[[int], object]:
+    """Return a function that adds to a progress bar, which ends with its total."""
+    from transformers.utils.logging import tqdm
+
+    bar = tqdm(total=total, desc="encoding")
+
+    def advance(count: int) -> None:
+        """Add to the bar."""
+        bar.update(count)
+        if bar.n >= total:
+            bar.close()
+
+    return advance
+
+
+def pooled_rows(pool: Callable[[Sequence[VideoEmbedding]], Tensor], *sides: Vectors) -> tuple[Tensor, ...]:
+    """Return the vectors of each side as rows, float32, (N, d), on the device of the first.
+
+    Args:
+        pool: returns the vectors of videos.
+        sides: texts, videos, or vectors.
+
+    Raises:
+        UsageError: something else, or different widths.
+    """
+    rows: list[Tensor] = []
+    for side in sides:
+        items = [side] if isinstance(side, VideoEmbedding) else side
+        if isinstance(items, TextEmbedding):
+            rows.append(items.pooled)
+        elif is_array(items) or (isinstance(items, Sequence) and items and all(map(is_array, items))):
+            stacked = items if is_array(items) else [torch.as_tensor(item) for item in items]
+            vectors = torch.stack(stacked) if isinstance(stacked, list) else torch.as_tensor(stacked)
+            rows.append(torch.atleast_2d(vectors.float()))
+        elif isinstance(items, Sequence) and all(isinstance(item, VideoEmbedding) for item in items):
+            rows.append(pool(items))
+        else:
+            raise UsageError(f"similarity compares embeddings, or vectors of `encode`, not {type(side).__name__}")
+        if rows[-1].ndim != 2 or rows[-1].shape[-1] != rows[0].shape[-1]:
+            raise UsageError(f"vectors {tuple(rows[-1].shape)} cannot be compared with {tuple(rows[0].shape)}")
+    return tuple(row.to(rows[0].device) for row in rows)
 
 
 def score(model: Encoding, videos: Any, texts: str | Sequence[str], fps: float | None, *, pairs: bool) -> Tensor:

@@ -66,8 +66,7 @@ class Example:
             return value
         if not isinstance(value, str | Path):
             raise UsageError(
-                f"an example is a path, such as film.mp4@1:23, or an Example, not {type(value).__name__}; with a "
-                "picture in memory, search by index.search(picture)"
+                f"an example is a path, such as film.mp4@1:23, a picture or a vector (d,), not {type(value).__name__}"
             )
         return cls.parse(str(value))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from os import PathLike, fspath
 from typing import Any
 
@@ -70,7 +71,7 @@ def search_any(index: Searchable, queries: Any, k: int, options: dict[str, Any])
 
 def _is_one(queries: Any) -> bool:
     """Return whether a value is one query and not a list of them."""
-    if isinstance(queries, PathLike) or hasattr(queries, "read") or is_picture(queries):
+    if isinstance(queries, PathLike | bytes) or hasattr(queries, "read") or is_picture(queries):
         return True
     if is_array(queries):
         return bool(queries.ndim == 1 and _kind(queries) == "f")
@@ -88,7 +89,20 @@ def _search_one(index: Searchable, item: str | Vector | PathLike[str], k: int, o
     if options["min_score"] is not None:
         raise UsageError("min_score is for texts and vectors; omit it for the path of a picture")
     narrowed = {name: options[name] for name in ("filter", "skip", "trim")}
-    return Answer(index.search_like(fspath(item), k=k, **narrowed))
+    like: Answer = index.search_like(fspath(item), k=k, **narrowed)
+    return like
+
+
+def vector_of(index: Searchable, value: Any) -> _F32 | None:
+    """Return the unit vector (d,) of a picture in memory, or of a vector; None for anything else.
+
+    Raises:
+        UsageError, VideoError: see `search_any`.
+    """
+    if not (isinstance(value, bytes) or is_picture(value) or is_array(value) or hasattr(value, "read")):
+        return None
+    read = _of_value(index, value)
+    return read.values if isinstance(read, Vector) else None
 
 
 def _query(vector: Vector) -> Query:
@@ -105,6 +119,8 @@ def _of_value(index: Searchable, value: Any) -> Vector | PathLike[str]:
     """Return a path as it is, and the vector of a picture or of a row of numbers."""
     if isinstance(value, PathLike):
         return value
+    if isinstance(value, bytes):
+        value = BytesIO(value)
     if is_array(value) and value.ndim == 1:
         return Vector(_unit(index, value))
     if not (is_picture(value) or hasattr(value, "read")):

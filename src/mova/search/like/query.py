@@ -31,7 +31,7 @@ SAMPLED_FRAMES = 20_000
 def search_like(
     store: Reader,
     load_model: Callable[[], DualEncoder],
-    example: Example,
+    example: Example | _F32,
     stored: VideoEmbedding | None,
     text: str = "",
     k: int = 10,
@@ -50,7 +50,7 @@ def search_like(
     Args:
         store: the index, or some of its videos.
         load_model: called only if the example is not stored, or with words.
-        example: a moment of a video, or a picture.
+        example: a moment of a video, or a picture; or the unit vector (d,) of one.
         stored: the stored frames of the example's video, if the index has them.
         text: words that the moments should show too; one vector for all of it.
         k: return at most k moments.
@@ -73,17 +73,33 @@ def search_like(
     rate = store.meta.frame_rate
     if not store.records():
         return []
+    vector = _vector(example, stored, own, load_model, rate)
+    if text:
+        vector = _with_words(store, load_model(), vector, text, words)
+    name = text or (example.name if isinstance(example, Example) else "a picture")
+    if by is not None:
+        found = search_by(store, load_model(), vector, by, k + 1, one_per_video=one_per_video)
+    else:
+        query = Query(name, (name,), vector[None], "none")
+        found = search(store, query, k + 1, one_per_video=one_per_video)
+    return (_without_itself(store, found, example, own) if isinstance(example, Example) else found)[:k]
+
+
+def _vector(
+    example: Example | _F32,
+    stored: VideoEmbedding | None,
+    own: VideoRecord | None,
+    load_model: Callable[[], DualEncoder],
+    rate: float,
+) -> _F32:
+    """Return the unit vector (d,) of an example, the stored one if there is one."""
+    if not isinstance(example, Example):
+        return example
     vector = stored_vector(example, stored)
     if vector is None:
         require_within(example, own)
         vector = encode_example(load_model(), example, rate)
-    if text:
-        vector = _with_words(store, load_model(), vector, text, words)
-    if by is not None:
-        found = search_by(store, load_model(), vector, by, k + 1, one_per_video=one_per_video)
-        return _without_itself(store, found, example, own)[:k]
-    query = Query(text or example.name, (text or example.name,), vector[None], "none")
-    return _without_itself(store, search(store, query, k + 1, one_per_video=one_per_video), example, own)[:k]
+    return vector
 
 
 def _with_words(store: Reader, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:

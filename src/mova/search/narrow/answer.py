@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from mova.displayed import Displayed
 from mova.scoring.false_alarm import BAR, Evidence, FalseAlarms, evidence
-from mova.types import Moment
+from mova.types import MOMENT_COLUMNS, Moment
 
 if TYPE_CHECKING:
     from mova.search.narrow.filter import Filter
@@ -99,6 +99,10 @@ class Answer(list[Moment], Displayed):
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per moment, best first."""
         return [row for moment in self for row in moment.rows()]
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of an answer, also of one without moments."""
+        return MOMENT_COLUMNS
 
 
 def document(
