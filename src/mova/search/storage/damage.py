@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from mova.errors import IndexMismatchError, MovaError
+from mova.search.storage.checksums import NAME as CHECKSUMS
+from mova.utils.files import local_folder
 
 FOREIGN = (
     OSError,
@@ -37,6 +39,20 @@ class IndexDamagedError(IndexMismatchError):
 
     def __reduce__(self) -> tuple[type[IndexDamagedError], tuple[str, str]]:
         return (type(self), (self.uri, self.cause))
+
+
+class IndexVanishedError(MovaError):
+    """The folder of an index that was open is not there any more: its drive was removed, or it was moved."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"{uri}: the index is not there any more. Is the drive mounted, or was the folder moved? Nothing that was "
+            "finished is lost: when it is back, run the same command again"
+        )
+        self.uri = uri
+
+    def __reduce__(self) -> tuple[type[IndexVanishedError], tuple[str]]:
+        return (type(self), (self.uri,))
 
 
 class _HasPath(Protocol):
@@ -110,10 +126,15 @@ def index_errors(uri: str) -> Iterator[None]:
 
     Raises:
         IndexDamagedError: the files are not as they were written.
+        IndexVanishedError: the folder is missing or empty, as the mount point of a drive that was removed.
         MovaError: there is no space, no permission, another writer, or no connection.
     """
     try:
         yield
+    except IndexDamagedError as error:
+        if is_vanished(uri):
+            raise IndexVanishedError(uri) from error
+        raise
     except MovaError:
         raise
     except FOREIGN as error:
@@ -121,7 +142,7 @@ def index_errors(uri: str) -> Iterator[None]:
     except BaseException as error:  # of Rust code and of pyarrow: by name, so that pyarrow is not imported here
         bases = {base.__name__ for base in type(error).__mro__}
         if "PanicException" in bases:
-            raise IndexDamagedError(uri, _short(error)) from error
+            raise (IndexVanishedError(uri) if is_vanished(uri) else IndexDamagedError(uri, _short(error))) from error
         if "ArrowException" in bases:
             raise _converted(uri, error) from error
         raise
@@ -130,10 +151,19 @@ def index_errors(uri: str) -> Iterator[None]:
 def _converted(uri: str, error: BaseException) -> MovaError:
     text = str(error).lower()
     codes = {error.errno} if isinstance(error, OSError) else set()
-    codes |= {code for code in NOTED if os.strerror(code).lower() in text or f"os error {code})" in text}
+    codes |= {
+        code for code in {*NOTED, *UNREACHABLE} if os.strerror(code).lower() in text or f"os error {code})" in text
+    }
     for code, advice in NOTED.items():
         if code in codes:
             return MovaError(f"{uri}: {os.strerror(code)}; {advice}. The index is sound, run the same command again")
+    if is_vanished(uri):
+        return IndexVanishedError(uri)
+    for code in UNREACHABLE & codes:
+        return MovaError(
+            f"{uri}: {os.strerror(code)}; the drive or network folder does not answer. Check that it is connected and "
+            "without errors, and run the same command again"
+        )
     if "commit conflict" in text or "too many concurrent writers" in text:
         return MovaError(f"{uri}: another process wrote to this index at the same time; run this again")
     if "://" in uri and not uri.startswith("file:"):
@@ -152,6 +182,23 @@ NOTED = {
     errno.ENFILE: "allow more open files",
 }
 """Errors of the system that say nothing about the files, and what to do."""
+
+
+UNREACHABLE = frozenset(
+    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
+)
+"""Errors of the system for a drive or a network folder that was removed, or that has faults."""
+
+
+def is_vanished(uri: str) -> bool:
+    """Return whether a local index has no folder, or one with neither checksums nor a version of a table."""
+    folder = local_folder(uri)
+    if folder is None:
+        return False
+    try:
+        return not (folder / CHECKSUMS).exists() and not any(folder.glob("*.lance/_versions/*.manifest"))
+    except OSError:
+        return True
 
 
 SOURCE = re.compile(r", /\S+\.rs:\d+")
