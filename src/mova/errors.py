@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from threading import Lock
+from typing import Any
 
 
 class MovaError(Exception):
@@ -28,6 +29,18 @@ class MovaError(Exception):
     """
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle text and attributes, not the arguments of the class: processes send errors to each other."""
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[MovaError], args: tuple[Any, ...]) -> MovaError:
+    """Return an error with its `args`, without the constructor of its class."""
+    error = kind.__new__(kind, *args)
+    if isinstance(error, ImportError):
+        ImportError.__init__(error, *args)
+    return error
 
 
 class UsageError(MovaError, ValueError):
@@ -56,9 +69,6 @@ class VideoError(MovaError):
         super().__init__(f"{path}: {cause}")
         self.path = str(path)
         self.cause = cause
-
-    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
-        return (type(self), (self.path, self.cause))
 
 
 class NoVideoError(VideoError):

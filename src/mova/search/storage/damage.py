@@ -37,9 +37,6 @@ class IndexDamagedError(IndexMismatchError):
         self.uri = uri
         self.cause = cause
 
-    def __reduce__(self) -> tuple[type[IndexDamagedError], tuple[str, str]]:
-        return (type(self), (self.uri, self.cause))
-
 
 class IndexVanishedError(MovaError):
     """The folder of an index that was open is not there any more: its drive was removed, or it was moved."""
@@ -50,9 +47,6 @@ class IndexVanishedError(MovaError):
             "finished is lost: when it is back, run the same command again"
         )
         self.uri = uri
-
-    def __reduce__(self) -> tuple[type[IndexVanishedError], tuple[str]]:
-        return (type(self), (self.uri,))
 
 
 class _HasPath(Protocol):
