@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,3 +227,18 @@ def test_align_reports_a_missing_index_and_a_video_that_is_not_in_it(
         monkeypatch.setattr(index._reader(), "fetch", lambda contents: {})  # removed by another process just now
         align(model, film, "red", index=index)
         assert "not in the index" in caplog.text
+
+
+def test_a_pattern_stands_for_its_files_and_update_knows_them(tmp_path: Path, call: Any) -> None:
+    for name, colour in (("a.mp4", "red"), ("b.mp4", "blue"), ("deep/c.mp4", "green")):
+        write_colours(tmp_path / "films" / name, [(colour, 2)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    assert sorted(Path(path).name for path in index.add(str(tmp_path / "films" / "*.mp4")).indexed) == [
+        "a.mp4",
+        "b.mp4",
+    ]
+    assert [Path(root.path).name for root in index.sources.roots] == ["a.mp4", "b.mp4"]
+    assert len(index.add(tmp_path / "films" / "**" / "*.mp4").indexed) == 1
+    assert len(index.add(tmp_path / "films" / "**" / "*.mp4").unchanged) == 3
+    code, _, err = call("index", tmp_path / "films" / "*.avi", "--index", tmp_path / "index")
+    assert (code, "no file or folder fits this pattern" in err) == (2, True)

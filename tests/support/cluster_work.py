@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mova.errors import DataError
+from mova.search.ingest.stages import Encoded, EncodeWindow, Window
 from mova.video.reader import read_count
 
 
@@ -18,6 +20,38 @@ def squares(wrong: int) -> Callable[[int], int]:
         return number * number
 
     return square
+
+
+def deadly_squares(deadly: int) -> Callable[[int], int]:
+    """A worker that squares numbers, and dies of one each time, as of a crash."""
+
+    def square(number: int) -> int:
+        if number == deadly:
+            os._exit(1)
+        return number * number
+
+    return square
+
+
+def failing(unexpected: str) -> Callable[[int], int]:
+    """A worker with a mistake."""
+
+    def fail(number: int) -> int:
+        raise RuntimeError(f"\x1b[31m{unexpected}\x1b[0m of {number}")
+
+    return fail
+
+
+class DeadlyEncodeWindow(EncodeWindow):
+    """Dies of each file whose name has "deadly", and once of each whose name has "once"."""
+
+    def _encoded(self, window: Window) -> Encoded:
+        path = Path(window.task.path)
+        mark = path.with_suffix(".died")
+        if "deadly" in path.name or ("once" in path.name and not mark.exists()):
+            mark.touch()
+            os._exit(1)
+        return super()._encoded(window)
 
 
 def by_brightness(calls: Path) -> tuple[str, Callable[[Path, Sequence[str]], list[float]]]:

@@ -1,7 +1,11 @@
-"""Work on a Ray cluster of two nodes: all of it as in one process, and indexing also when a node is lost."""
+"""Work on a Ray cluster of two nodes: all of it as in one process, and indexing also when a node is lost.
+
+The last test removes a node, so all others run on two.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -20,17 +24,19 @@ from mova.data.expansion.materialize import materialize
 from mova.data.feature_store import FeatureStore
 from mova.data.manifest import Caption, Row, read_manifest, write_manifest
 from mova.data.synthetic import render_requests
-from mova.errors import DataError, UsageError
+from mova.errors import DataError, MovaError, UsageError
 from mova.features.extract import write_features
+from mova.models.hub import UnreachableError
+from mova.models.registry import load_same
 from mova.remote import systems
 from mova.search.index import Index
 from mova.text_to_video.render import render, render_on_cluster
 from mova.text_to_video.score_cache import ScoreCache
 from mova.text_to_video.weighting import Case, Loader, score_cases
-from mova.utils.cluster import Cluster, map_on_cluster
+from mova.utils.cluster import HOPELESS, LOST, MOST_ATTEMPTS, Cluster, Counter, map_on_cluster
 from mova.video.reader import FrameRule, read_count
 from mova.worlds.writer import write_worlds
-from tests.support.cluster_work import by_brightness, squares
+from tests.support.cluster_work import DeadlyEncodeWindow, by_brightness, deadly_squares, failing, squares
 from tests.support.object_storage import serving
 from tests.support.plain_generator import ROWS, Plain
 
@@ -134,8 +140,48 @@ def test_a_cluster_without_work_for_it_is_refused(
 @pytest.mark.slow
 def test_an_error_of_a_worker_is_ours_and_no_work_needs_no_cluster(cluster: Cluster) -> None:
     with pytest.raises(DataError, match="2 cannot be squared"):
-        list(map_on_cluster([1, 2], squares, cluster, wrong=2))
-    assert list(map_on_cluster([], squares, Cluster("nowhere"), wrong=2)) == []
+        list(map_on_cluster([1, 2], squares, cluster, abs, wrong=2))
+    assert list(map_on_cluster([], squares, Cluster("nowhere"), abs, wrong=2)) == []
+    with pytest.raises(MovaError, match=r"worker of the Ray cluster failed \(RuntimeError: a mistake of \d\)"):
+        list(map_on_cluster([1, 2], failing, cluster, abs, unexpected="a mistake"))
+    with pytest.raises(UnreachableError, match="nowhere/model: neither a local folder"):
+        list(map_on_cluster([1, 2], partial(load_same, "nowhere/model"), cluster, abs, fingerprint=""))
+
+
+def test_a_run_ends_where_workers_die_of_everything() -> None:
+    counter = Counter()
+    answers = [[counter.begin(unit) for _ in range(MOST_ATTEMPTS + 1)][-1] for unit in range(HOPELESS)]
+    assert answers == [*["lost"] * (HOPELESS - 1), "hopeless"]
+    counter.begin("another")
+    counter.end("another")
+    assert [counter.begin(0), counter.begin("another")] == ["lost", "go"]
+
+
+@pytest.mark.slow
+def test_an_item_that_ends_its_worker_each_time_is_given_up_and_the_others_are_done(cluster: Cluster) -> None:
+    results = list(map_on_cluster(range(8), deadly_squares, cluster, lambda item: -item, deadly=3))
+    assert sorted(results) == [(number, -3 if number == 3 else number**2) for number in range(8)]
+
+
+@pytest.mark.slow
+def test_a_file_that_ends_its_worker_costs_itself(
+    films: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("deadly.mp4", "once.mp4", "other.mp4")
+    for name, film in zip(names, sorted(films.glob("world*.mp4")), strict=False):
+        shutil.copy(film, tmp_path / name)
+    monkeypatch.setattr("mova.search.ingest.cluster.EncodeWindow", DeadlyEncodeWindow)
+    index = Index(tmp_path / "index", MODEL)
+    report = index.add(tmp_path, ray=cluster.address)
+    assert report.failed == [(str(tmp_path / "deadly.mp4"), LOST)]
+    assert sorted(Path(path).name for path in report.indexed) == ["once.mp4", "other.mp4"]
+    assert (tmp_path / "once.died").exists()
+    assert index.verify().problems == ()
+    monkeypatch.undo()
+    assert [Path(path).name for path in index.add(tmp_path, ray=cluster.address).indexed] == ["deadly.mp4"]
+    here = Index(tmp_path / "here", MODEL)
+    here.add(tmp_path)
+    assert_same(index, here)
 
 
 def same_features(manifest: Path, model: str, where: Cluster, folder: Path) -> FeatureStore:
@@ -165,7 +211,9 @@ def same_features(manifest: Path, model: str, where: Cluster, folder: Path) -> F
 def test_a_worker_stores_single_frames_as_one_process_does(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_this_process(items: Any, make: Any, cluster: Cluster, **arguments: Any) -> Iterator[tuple[int, Any]]:
+    def in_this_process(
+        items: Any, make: Any, cluster: Cluster, lost: Any, **arguments: Any
+    ) -> Iterator[tuple[int, Any]]:
         worker = make(**arguments)
         for number, item in reversed([*enumerate(items)]):  # in no order
             yield number, pickle.loads(pickle.dumps(worker(pickle.loads(pickle.dumps(item)))))
@@ -225,6 +273,12 @@ def test_scores_are_those_of_one_process(manifest: Path, cluster: Cluster, tmp_p
     assert list(calls.iterdir()) == []
 
 
+def ray_nodes() -> list[dict[str, Any]]:
+    import ray
+
+    return list(ray.nodes())
+
+
 def rows(index: Index) -> dict[str, tuple[Any, ...]]:
     found = {}
     for record in index.videos():
@@ -244,8 +298,42 @@ def assert_same(index: Index, expected: Index) -> None:
 
 
 @pytest.mark.slow
+def test_windows_of_several_frames_are_those_of_one_process(
+    films: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    one, several = (Index(tmp_path / name, str(tiny_x_clip)) for name in ("here", "there"))
+    some = [films / "copy.mp4", *sorted(films.glob("world*.mp4"))[:2]]
+    expected = one.add(some, stride=1.0)
+    report = several.add(some, stride=1.0, ray=cluster.address)
+    assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
+    assert next(iter(rows(one).values()))[-1].windows is not None
+    assert_same(several, one)
+
+
+@pytest.mark.slow
+def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
+    store = same_features(manifest, str(tiny_x_clip), cluster, tmp_path)
+    assert all(store.windows(clip) is not None for clip, record in store.records.items() if record.cause is None)
+
+
+@pytest.mark.slow
+def test_the_command_line_indexes_on_two_nodes_as_here(
+    films: Path, nodes: Any, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert len([node for node in ray_nodes() if node["Alive"]]) == 2
+    code, out, err = call(
+        *("index", films, "--index", tmp_path / "there", "--model", MODEL, "--ray", nodes.address, "--json")
+    )
+    assert code == 0, err
+    assert [Path(entry["path"]).name for entry in json.loads(out)["failed"]] == ["broken.mp4"]
+    here = Index(tmp_path / "here", MODEL)
+    here.add(films)
+    assert_same(Index(tmp_path / "there", MODEL), here)
+
+
+@pytest.mark.slow
 def test_an_index_is_that_of_one_process_also_after_a_node_is_lost(
-    films: Path, objects: str, tiny_x_clip: Path, tmp_path: Path, nodes: Any
+    films: Path, objects: str, tmp_path: Path, nodes: Any
 ) -> None:
     here = Index(tmp_path / "here", MODEL)
     expected = here.add([films, objects])
@@ -272,17 +360,3 @@ def test_an_index_is_that_of_one_process_also_after_a_node_is_lost(
     again = there.add(films, ray=nodes.address)
     assert again.indexed == []
     assert len(again.unchanged) == 5
-
-    one, several = (Index(tmp_path / name, str(tiny_x_clip)) for name in ("windows-here", "windows-there"))
-    some = [films / "copy.mp4", *sorted(films.glob("world*.mp4"))[:2]]
-    expected = one.add(some, stride=1.0)
-    report = several.add(some, stride=1.0, ray=nodes.address)
-    assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
-    assert next(iter(rows(one).values()))[-1].windows is not None
-    assert_same(several, one)
-
-
-@pytest.mark.slow
-def test_features_are_those_of_one_process(manifest: Path, tiny_x_clip: Path, cluster: Cluster, tmp_path: Path) -> None:
-    store = same_features(manifest, str(tiny_x_clip), cluster, tmp_path)
-    assert all(store.windows(clip) is not None for clip, record in store.records.items() if record.cause is None)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mova.errors import UsageError, VideoError
-from mova.utils.files import find_videos
+from mova.utils.files import expand_patterns, find_videos
 from mova.video.probe import probe
 
 
@@ -45,3 +45,20 @@ def test_find_videos(tmp_path: Path) -> None:
     assert result == [tmp_path / "b" / "one.mp4", tmp_path / "b" / "two.MKV", tmp_path / "given.dat"]
     with pytest.raises(UsageError, match="no such"):
         find_videos([tmp_path / "nowhere"])
+
+
+def test_patterns_stand_for_what_fits_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a.mp4", "b.mkv", "deep/er/c.mp4", ".hidden/d.mp4", "odd[1]*.mp4")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert expand_patterns(["*.mp4"]) == [Path("a.mp4"), Path("odd[1]*.mp4")]
+    assert expand_patterns([tmp_path / "?.m*"]) == [tmp_path / "a.mp4", tmp_path / "b.mkv"]
+    assert expand_patterns(["**/c.mp4"]) == [Path("deep/er/c.mp4")]
+    assert expand_patterns(["odd[1]*.mp4", "s3://films/*.mp4", "a.mp4"]) == ["odd[1]*.mp4", "s3://films/*.mp4", "a.mp4"]
+    with pytest.raises(UsageError, match="no file or folder fits this pattern"):
+        expand_patterns(["*.avi"])
+    with pytest.raises(UsageError, match="is not a pattern"):
+        expand_patterns(["a**/b"])

@@ -32,7 +32,7 @@ from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE, joined
 from mova.models.registry import load_same
 from mova.scoring.windows.rule import ending_with
 from mova.types import Frames
-from mova.utils.cluster import Cluster, map_on_cluster
+from mova.utils.cluster import LOST, Cluster, map_on_cluster
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
@@ -327,8 +327,12 @@ def _encoded_on_cluster(
     files = [list(group) for _, group in groupby(todo, key=lambda record: record.clip.video)]
     arguments = {"model": cluster.model, "fingerprint": model.fingerprint(), "folder": reader.folder}
     arguments |= {"sampling": reader.sampling, "time_limit": time_limit}
-    for _, found in map_on_cluster(files, _NodeReader, cluster, **arguments):
+    for _, found in map_on_cluster(files, _NodeReader, cluster, _lost, **arguments):
         yield from found
+
+
+def _lost(todo: Sequence[ClipRecord]) -> list[Encoded]:
+    return [Encoded(replace(record, cause=LOST)) for record in todo]
 
 
 def _frames(record: ClipRecord, parts: Iterator[ClipRecord | Frames]) -> Iterator[Frames]:

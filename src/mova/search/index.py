@@ -13,7 +13,7 @@ from mova.search.ingest.report import IngestReport, Progress
 from mova.search.searchable import SearchableIndex
 from mova.search.status import IndexStatus, read_status
 from mova.search.storage.sources import Root, Sources, read_sources, write_sources
-from mova.utils.files import as_list, is_below, roots_of
+from mova.utils.files import as_list, expand_patterns, is_below, roots_of
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Index(SearchableIndex):
         """Bring the index up to date with files and folders; only new and changed content is read.
 
         Args:
-            paths: videos, folders, manifests and URIs, or one of them; see `mova.search.ingest.listing.list_files`.
+            paths: videos, folders, patterns, manifests and URIs, or one of them; see `mova.search.ingest.listing`.
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
             progress: called after every encoded chunk, see `mova.search.ingest.report.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
@@ -91,7 +91,7 @@ class Index(SearchableIndex):
                 frame rate, the stride or the novelty is not possible.
             MovaError: another process writes to the index.
         """
-        requested, settings = as_list(paths), dict[str, Any](fps=fps, all_files=all_files, exact=exact)
+        requested, settings = expand_patterns(as_list(paths)), dict[str, Any](fps=fps, all_files=all_files, exact=exact)
         settings |= {"stride": stride, "novelty": novelty}
         local = self.folder is not None and self.exists
         if local and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):

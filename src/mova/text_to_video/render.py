@@ -21,7 +21,7 @@ from mova.data.synthetic import RenderRequest, Synthetic
 from mova.errors import DataError, ModelError, VideoError
 from mova.text_to_video.parts import Batch, Part, read_parts, write_part
 from mova.types import Pixels
-from mova.utils.cluster import Cluster, map_on_cluster
+from mova.utils.cluster import LOST, Cluster, map_on_cluster
 from mova.utils.file_lock import sole_writer
 from mova.utils.files import seen_from
 from mova.utils.hashing import digest
@@ -174,8 +174,13 @@ def render_on_cluster(
     arguments |= {"versions": versions, "batch": batch}
     rendered: list[RenderResult] = [RenderResult() for _ in batches]
     origin, done = dict[str, Any](), 0
-    for number, (found, identity) in map_on_cluster(batches, _NodeRenderer, cluster, **arguments):
-        rendered[number], origin = found, identity
+
+    def lost(part: Batch) -> tuple[RenderResult, dict[str, Any]]:
+        """Return the failures of a batch whose workers died."""
+        return RenderResult(failed=[(one.row, one.text, LOST) for one in part.pick(requests)]), {}
+
+    for number, (found, identity) in map_on_cluster(batches, _NodeRenderer, cluster, lost, **arguments):
+        rendered[number], origin = found, identity or origin
         done += len(batches[number].pick(requests))
         if progress is not None:
             progress(done, len(requests))

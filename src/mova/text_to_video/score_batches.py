@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mova.errors import VideoError
 from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_batch
-from mova.utils.cluster import Cluster, map_on_cluster
+from mova.utils.cluster import LOST, Cluster, map_on_cluster
 from mova.utils.hashing import content_hash
 
 Loader = Callable[[], tuple[str, Scorer]]
@@ -37,13 +37,15 @@ def ask_on_cluster(
 ) -> Iterator[tuple[str, list[int], list[Scores]]]:
     """Yield what `ask_here` does, in no order; the model is loaded on the nodes, the cache is read and written here."""
     known: dict[int, Scores] = {}
+    key = ""
     if cache is not None and len(cache):
-        for _, (key, _) in map_on_cluster([()], _NodeScorer, cluster, load=load):  # only a node knows the key
+        for _, (key, _) in map_on_cluster([()], _NodeScorer, cluster, _lost, load=load):  # only a node knows the key
             known = {i: cached for i, pair in pairs.items() if (cached := _cached(pair, key, cache))}
             yield key, list(known), list(known.values())
     batches = _batches([i for i in pairs if i not in known], batch)
     items = [tuple((pairs[i][0].absolute(), pairs[i][1]) for i in numbers) for numbers in batches]
-    for number, (key, results) in map_on_cluster(items, _NodeScorer, cluster, load=load):
+    for number, (found, results) in map_on_cluster(items, _NodeScorer, cluster, _lost, load=load):
+        key = found or key
         for (video, texts), scores in zip(items[number], results, strict=True):
             if cache is not None and not isinstance(scores, VideoError):
                 cache.put(content_hash(video), dict(zip(texts, scores, strict=True)), key)
@@ -59,6 +61,11 @@ class _NodeScorer:
     def __call__(self, pairs: Sequence[Pair]) -> tuple[str, list[Scores]]:
         """Return the cache key of the model, and the scores."""
         return self._key, cached_batch(pairs, self._key, self._scorer)
+
+
+def _lost(pairs: Sequence[Pair]) -> tuple[str, list[Scores]]:
+    """Return no key, and why each video of a batch has no scores."""
+    return "", [VideoError(video, LOST) for video, _ in pairs]
 
 
 def _batches(numbers: Sequence[int], size: int) -> list[list[int]]:

@@ -61,6 +61,45 @@ def find_videos(
     return sorted(videos)
 
 
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def expand_patterns(paths: Iterable[str | Path]) -> list[str | Path]:
+    """Return paths with each pattern of local files replaced by what fits it, in order of path.
+
+    A path that exists is itself, whatever its characters. `*` and `?` stand for characters of one name, `[ab]` for one
+    of some, `**` for any folders. Hidden files and folders are skipped, and links to folders are not followed by `**`.
+
+    Args:
+        paths: files, folders, patterns (`films/*.mp4`) and URIs, which stay as they are.
+
+    Raises:
+        UsageError: nothing fits a pattern.
+
+    Example:
+        >>> expand_patterns(["films/**/no-*.mp4"])
+        Traceback (most recent call last):
+            ...
+        mova.errors.UsageError: films/**/no-*.mp4: no file or folder fits this pattern
+    """
+    found: list[str | Path] = []
+    for path in paths:
+        if uri_of(path) is not None or not _MAGIC.search(os.fspath(path)) or os.path.lexists(path):
+            found.append(path)
+            continue
+        parts = Path(path).parts
+        fixed = len([*takewhile(lambda part: not _MAGIC.search(part), parts)])
+        try:
+            fitting = sorted(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
+        except ValueError as error:
+            raise UsageError(f"{path}: is not a pattern ({error})") from error
+        fitting = [one for one in fitting if not any(part.startswith(".") for part in one.parts[fixed:])]
+        if not fitting:
+            raise UsageError(f"{path}: no file or folder fits this pattern")
+        found += fitting
+    return found
+
+
 def require_paths(paths: Iterable[str | Path]) -> None:
     """Raise unless all files and folders exist; URIs of objects are not looked up.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from mova.search.ingest.stages import (
 )
 from mova.search.ingest.writer import IndexWriter
 from mova.search.storage.store import Store
+from mova.utils.cluster import LOST, Attempts, Raised
 from mova.utils.hashing import content_hash
 from mova.worlds.writer import write_worlds
 
@@ -131,5 +132,24 @@ def test_a_copy_that_fails_elsewhere_leaves_the_frames_of_its_content(film: Path
 def test_another_model_on_a_node_is_refused(film: Path, model: Any) -> None:
     settings = settings_of(model)
     row = next(iter(decode_file(pack(task_of(film)), settings)))
-    with pytest.raises(ModelError, match="another model"):
-        EncodeWindow(replace(settings, fingerprint="of another"))(row)
+    raised = unpack(EncodeWindow(replace(settings, fingerprint="of another"))(row))
+    assert isinstance(raised, Raised)
+    assert isinstance(raised.error, ModelError)
+    assert "another model" in str(raised.error)
+
+
+class Answers:
+    """Attempts of which none may be made."""
+
+    def begin(self, unit: Any) -> bool:
+        return False
+
+
+def test_work_that_ended_too_many_workers_is_a_failure_of_its_file(film: Path, model: Any) -> None:
+    settings, no_more = settings_of(model), cast(Attempts, Answers())
+    expected = Failed(task_of(film), LOST)
+    assert [unpack(row) for row in decode_file(pack(task_of(film)), settings, no_more)] == [expected]
+    assert [unpack(row) for row in EncodeFile(settings, no_more)(pack(task_of(film)))] == [expected]
+    window = next(iter(decode_file(pack(task_of(film)), settings)))
+    failed = unpack(EncodeWindow(settings, no_more)(window))
+    assert (failed.task.path, failed.cause) == (str(film), LOST)

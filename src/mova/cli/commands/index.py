@@ -58,7 +58,7 @@ def index(
     context: typer.Context,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Videos, folders, manifests (.jsonl), or URIs such as s3://bucket/films."),
+        typer.Argument(metavar="PATH", help="Videos, folders, patterns, manifests, or URIs (s3://bucket/films)."),
     ] = None,
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
@@ -118,11 +118,11 @@ def index(
 
 def _prepare(paths: list[str], ray: str | None, threads: int | None, nice: int | None) -> None:
     """Raise if a path does not exist, or threads are set for a cluster; lower the priority if asked to."""
-    from mova.utils.files import require_paths
+    from mova.utils.files import expand_patterns, require_paths
 
     if ray is not None and threads is not None:
         raise UsageError("--threads sets those of this machine; on a cluster (--ray) each worker has one")
-    require_paths(paths)
+    require_paths(expand_patterns(paths))
     give_way(nice)
 
 

@@ -19,7 +19,7 @@ from mova.data.expansion.statistics import LeftOut
 from mova.data.manifest import Row, TimedSentence, iter_manifest, rebased, write_manifest
 from mova.data.readers.annotations import origins
 from mova.errors import UsageError, VideoError
-from mova.utils.cluster import Cluster, map_on_cluster
+from mova.utils.cluster import LOST, Cluster, map_on_cluster
 from mova.video.probe import probe
 from mova.video.writer import join_clips
 
@@ -134,7 +134,8 @@ def _write_on_cluster(manifest: Path, folder: Path, short_side: int | None, clus
     rows = (row for _, row in iter_manifest(manifest) if row.parts or row.start is not None)
     clips = (_Clip.of(row, source, target, short_side) for row in rows)
     missing = list({clip.path.name: clip for clip in clips if not clip.path.exists()}.values())
-    return {missing[number].path.name: cause for number, cause in map_on_cluster(missing, _node_writer, cluster)}
+    results = map_on_cluster(missing, _node_writer, cluster, lambda _: LOST)
+    return {missing[number].path.name: cause for number, cause in results}
 
 
 def _node_writer() -> Callable[[_Clip], str | None]:

@@ -32,7 +32,7 @@ from mova.search.ingest.stages import (
 )
 from mova.search.ingest.writer import IndexWriter
 from mova.search.storage.records import EXACT
-from mova.utils.cluster import MOST_BLOCKS, Cluster, connected, explained
+from mova.utils.cluster import MOST_BLOCKS, Attempts, Cluster, Raised, connected, explained
 
 BLOCK_BYTES = 64 << 20
 """Bytes of decoded frames that a worker hands on at once."""
@@ -135,18 +135,22 @@ def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -
         rows = ray.data.from_items(list(map(pack, tasks)), override_num_blocks=min(len(tasks), MOST_BLOCKS))
         whole_files = not settings.window.is_picture
         most, needs = encoders(processors, gpus, share, whole_files=whole_files)
+        common = {"settings": settings, "attempts": Attempts.start(ray)}
         actors: dict[str, Any] = {
-            "fn_constructor_kwargs": {"settings": settings},
+            "fn_constructor_kwargs": common,
             "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=most),
             **needs,
         }
         if whole_files:
             encoded = rows.flat_map(EncodeFile, **actors)
         else:
-            decoded = rows.flat_map(decode_file, fn_kwargs={"settings": settings}, num_cpus=share)
+            decoded = rows.flat_map(decode_file, fn_kwargs=common, num_cpus=share)
             encoded = decoded.map(EncodeWindow, **actors)
         try:
-            yield from map(unpack, encoded.iter_rows())
+            for message in map(unpack, encoded.iter_rows()):
+                if isinstance(message, Raised):
+                    raise message.error
+                yield message
         except ray.exceptions.RayError as error:
             raise explained(error) from error
 

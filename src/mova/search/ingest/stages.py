@@ -38,6 +38,7 @@ from mova.search.ingest.here import AHEAD, encoded_parts, unit_vectors
 from mova.search.ingest.shots import Shots
 from mova.search.ingest.writer import Part
 from mova.types import Frames
+from mova.utils.cluster import LOST, Attempts, Raised
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
@@ -101,7 +102,7 @@ class Complete:
 Message = Window | Encoded | Complete | Known | Failed
 
 
-def pack(message: Message | FileTask) -> dict[str, Any]:
+def pack(message: Message | FileTask | Raised) -> dict[str, Any]:
     """Return a row that holds a message."""
     return {"message": pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)}
 
@@ -111,10 +112,22 @@ def unpack(row: dict[str, Any]) -> Any:
     return pickle.loads(row["message"])
 
 
-def decode_file(row: dict[str, Any], settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield the windows of a file and `Complete`; or `Known`; or `Failed`, after which nothing of the file counts."""
-    for message in _decoded(unpack(row), settings):
-        yield pack(message)
+def decode_file(row: dict[str, Any], settings: Settings, attempts: Attempts | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the windows of a file and `Complete`; or `Known`; or `Failed`, after which nothing of the file counts.
+
+    What is raised is yielded as `Raised`, which ends the run.
+    """
+    task = unpack(row)
+    try:
+        if attempts is not None and not attempts.begin(task.path):
+            yield pack(Failed(task, LOST))
+            return
+        for message in _decoded(task, settings):
+            yield pack(message)
+        if attempts is not None:
+            attempts.end(task.path)
+    except Exception as error:  # noqa: BLE001 - raised where the run was started
+        yield pack(Raised.of(error))
 
 
 def _opened(task: FileTask, settings: Settings) -> tuple[Begin | Known | Failed, Iterator[Event]]:
@@ -168,37 +181,43 @@ def _decoder(time_limit: float) -> Isolated:
 class EncodeWindow:
     """Encodes windows with a model that is loaded once per worker; passes other messages on."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, attempts: Attempts | None = None) -> None:
+        self._settings, self._attempts = settings, attempts
 
     @cached_property
     def _model(self) -> DualEncoder:
         return load_same(self._settings.model, self._settings.fingerprint)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Encode one window.
-
-        Raises:
-            ModelError: the model cannot be loaded, is another one, or its vectors are not finite.
-        """
+        """Encode one window. What is raised is returned as `Raised`: no model, another one, or no finite vectors."""
         message = unpack(row)
         if not isinstance(message, Window):
             return row
-        model, frames, keep = self._model, message.frames, message.keep
-        encode = model.encode_frames if model.context else Distinct(model.encode_frames)
+        unit = message.task.path, message.number
         try:
-            vectors = unit_vectors(model, message.task.path, encode(frames)[keep])
+            if self._attempts is not None and not self._attempts.begin(unit):
+                return pack(Failed(message.task, LOST))
+            encoded = self._encoded(message)
+            if self._attempts is not None:
+                self._attempts.end(unit)
+            return pack(encoded)
         except MemoryError:
             return pack(Failed(message.task, TOO_LARGE))
-        part = Part(frames.pts[keep], vectors, begins=message.begins)
-        return pack(Encoded(message.task, message.number, part))
+        except Exception as error:  # noqa: BLE001 - raised where the run was started
+            return pack(Raised.of(error))
+
+    def _encoded(self, window: Window) -> Encoded:
+        model, frames, keep = self._model, window.frames, window.keep
+        encode = model.encode_frames if model.context else Distinct(model.encode_frames)
+        vectors = unit_vectors(model, window.task.path, encode(frames)[keep])
+        return Encoded(window.task, window.number, Part(frames.pts[keep], vectors, begins=window.begins))
 
 
 class EncodeFile:
     """Decodes files, and encodes their windows with a model that is loaded once per worker."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, attempts: Attempts | None = None) -> None:
+        self._settings, self._attempts = settings, attempts
 
     @cached_property
     def _model(self) -> DualEncoder:
@@ -207,11 +226,19 @@ class EncodeFile:
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the parts of a file and `Complete`; or `Known`; or `Failed`, after which nothing of the file counts.
 
-        Raises:
-            ModelError: the model cannot be loaded, is another one, or its vectors are not finite.
+        What is raised is yielded as `Raised`: no model, another one, or no finite vectors.
         """
-        for message in self._encoded(unpack(row)):
-            yield pack(message)
+        task = unpack(row)
+        try:
+            if self._attempts is not None and not self._attempts.begin(task.path):
+                yield pack(Failed(task, LOST))
+                return
+            for message in self._encoded(task):
+                yield pack(message)
+            if self._attempts is not None:
+                self._attempts.end(task.path)
+        except Exception as error:  # noqa: BLE001 - raised where the run was started
+            yield pack(Raised.of(error))
 
     def _encoded(self, task: FileTask) -> Iterator[Message]:
         event, events = _opened(task, self._settings)
