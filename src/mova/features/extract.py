@@ -25,6 +25,7 @@ from mova.data.columns.items import row_clip
 from mova.data.feature_store import Clip, ClipRecord
 from mova.data.feature_store_writer import FeatureWriter
 from mova.data.manifest import Row, read_manifest
+from mova.data.manifest_paths import require_local
 from mova.errors import DataError, VideoError
 from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
@@ -162,6 +163,7 @@ def _rows(manifest: str | Path, splits: Sequence[str]) -> list[Row]:
     rows = [row for row in read_manifest(manifest) if not splits or row.split in splits]
     if not rows:
         raise DataError(f"{manifest}: no row belongs to split {', '.join(splits)}")
+    require_local((segment.video for row in rows for segment in row.segments), manifest)
     return rows
 
 

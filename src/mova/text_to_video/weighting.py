@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mova.data.manifest import Row
+from mova.data.manifest_paths import require_local
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.synthetic_weights import Scores, Strategy, compute_weights, ensemble
 from mova.errors import DataError, UsageError, VideoError
@@ -287,7 +288,7 @@ def find_cases(rows: Sequence[Row], folder: str | Path) -> tuple[list[Case], int
     """Return the synthetic videos of negatives, in order, and the number of those of positive captions.
 
     Raises:
-        DataError: there are none, or a row with one does not have exactly one caption.
+        DataError: there are none, one is an object, or a row with one does not have exactly one caption.
     """
     cases, positives = [], 0
     for index, row in enumerate(rows):
@@ -304,6 +305,7 @@ def find_cases(rows: Sequence[Row], folder: str | Path) -> tuple[list[Case], int
             cases.append(Case(index, at, Path(folder) / video.video, video.text, text, video.misalignment))
     if not cases:
         raise DataError("no synthetic videos of negatives; create them with `mova data synthesize`")
+    require_local((video.video for row in rows for video in synthetic_videos(row)), Path(folder))
     return cases, positives
 
 

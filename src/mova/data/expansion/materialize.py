@@ -17,6 +17,7 @@ from typing import Any
 from mova.data.expansion.rows import TIME_DIGITS, clock_file, origin_meta, source_end, source_start
 from mova.data.expansion.statistics import LeftOut
 from mova.data.manifest import Row, TimedSentence, iter_manifest, rebased, write_manifest
+from mova.data.manifest_paths import require_local
 from mova.data.readers.annotations import origins
 from mova.errors import UsageError, VideoError
 from mova.utils.cluster import LOST, Cluster, map_on_cluster
@@ -66,13 +67,15 @@ def materialize(
 
     Raises:
         UsageError: the new manifest would overwrite the one that is read.
-        DataError: the manifest cannot be read.
+        DataError: the manifest cannot be read, or a row that is cut names an object.
         VideoError: no row's video can be read, or a file cannot be written.
     """
     manifest, folder = Path(manifest), Path(folder)
     target = folder / "manifest.jsonl"
     if target.resolve() == manifest.resolve():
         raise UsageError(f"{folder}: contains the input manifest, which would be overwritten; choose another folder")
+    cut = (row for _, row in iter_manifest(manifest) if row.parts or row.start is not None)
+    require_local((segment.video for row in cut for segment in row.segments), manifest)
     folder.mkdir(parents=True, exist_ok=True)
     report = Materialized(target)
     done = {} if cluster is None else _write_on_cluster(manifest, folder, short_side, cluster)
