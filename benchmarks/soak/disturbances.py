@@ -9,6 +9,7 @@ A full disk is simulated by a limit on the size of files (RLIMIT_FSIZE), beyond 
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
@@ -17,7 +18,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,7 @@ def full_disk(trial: Trial) -> None:
     trial.wait(start(trial.work(largest=size)))
     trial.take_outcomes()
     trial.examine(known)
+    trial.finish()
 
 
 def vanished_drive(trial: Trial) -> None:
@@ -164,6 +166,7 @@ def vanished_drive(trial: Trial) -> None:
         away.rename(trial.films)
     trial.take_outcomes()
     trial.examine(known)
+    trial.finish()
 
 
 def wrong_clock(trial: Trial) -> None:
@@ -180,6 +183,7 @@ def wrong_clock(trial: Trial) -> None:
         attempt(run, trial.moment())
         trial.take_outcomes()
         trial.examine()
+    trial.finish()
 
 
 def two_writers(trial: Trial) -> None:
@@ -191,6 +195,7 @@ def two_writers(trial: Trial) -> None:
         trial.wait(child)
     trial.take_outcomes()
     trial.examine()
+    trial.finish()
 
 
 def readers_beside_a_writer(trial: Trial) -> None:
@@ -201,6 +206,7 @@ def readers_beside_a_writer(trial: Trial) -> None:
             _read_once(trial)
             trial.counts["reads"] += 1
     trial.take_outcomes()
+    trial.finish()
 
 
 def _read_once(trial: Trial) -> None:
@@ -227,34 +233,55 @@ def _read_once(trial: Trial) -> None:
     trial.take_outcomes()
 
 
-DISTURBANCES = (full_disk, vanished_drive, wrong_clock, two_writers, readers_beside_a_writer)
+DISTURBANCES: dict[str, Callable[[Trial], None]] = {
+    "full disk": full_disk,
+    "vanished drive": vanished_drive,
+    "wrong clock": wrong_clock,
+    "two writers": two_writers,
+    "readers beside a writer": readers_beside_a_writer,
+}
+
+
+def run(disturbances: Mapping[str, Callable[[Trial], None]], trials: int, seed: int) -> dict[str, Counter[str]]:
+    """Disturb indexing in every way, examine, go on and compare; return the counts of each."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(seed)
+    file_reader.DECODE_CHUNK, writer.FLUSH_ROWS, writer.FLUSH_SECONDS, writer.TIDY_EVERY = 8, 16, 0.0, 3
+    counts: dict[str, Counter[str]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        films = make_films(Path(name) / "films", rng)
+        began = time.perf_counter()
+        attempt(lambda: Index(Path(name) / "complete", MeanColor(wait=0.005)).add([films]), None)
+        usual, complete = time.perf_counter() - began, contents(Path(name) / "complete")
+        for what, disturb in disturbances.items():
+            folder = Path(name) / disturb.__name__
+            folder.mkdir()
+            trial = Trial(folder, films, complete, usual, rng)
+            for _ in range(trials):
+                disturb(trial)
+            counts[what] = trial.counts
+    return counts
+
+
+def child(trials: str, seed: str) -> None:
+    """Print the counts as JSON (see `harness.in_subprocess`)."""
+    print(json.dumps(run(DISTURBANCES, int(trials), int(seed))))
+
+
+def record(study: str, seed: int, counts: Mapping[str, Counter[str]]) -> None:
+    """Print and record the counts, which must be those of nothing lost."""
+    report = harness.Report(study, [seed])
+    for what, row in counts.items():
+        report.row(name=what, **row)
+        bad = sum(row[kind] for kind in BAD)
+        report.claim(f"{what}: nothing is lost, twice or wrong, and no error escapes", bad, 0, bad == 0)
+    report.finish()
 
 
 def main() -> None:
     """Disturb, examine, go on, and compare; print and record the counts."""
     args = harness.arguments(__doc__)
-    torch.set_num_threads(1)
-    report = harness.Report("disturbances", [args.seed])
-    rng = np.random.default_rng(args.seed)
-    file_reader.DECODE_CHUNK, writer.FLUSH_ROWS, writer.FLUSH_SECONDS, writer.TIDY_EVERY = 8, 16, 0.0, 3
-    with tempfile.TemporaryDirectory() as name:
-        films = make_films(Path(name) / "films", rng)
-        began = time.perf_counter()
-        attempt(lambda: Index(Path(name) / "complete", MeanColor(wait=0.005)).add([films]), None)
-        usual = time.perf_counter() - began
-        complete = contents(Path(name) / "complete")
-        for disturb in DISTURBANCES:
-            folder = Path(name) / disturb.__name__
-            folder.mkdir()
-            trial = Trial(folder, films, complete, usual, rng)
-            for _ in range(QUICK if args.quick else TRIALS):
-                disturb(trial)
-                trial.finish()
-            what = disturb.__name__.replace("_", " ")
-            report.row(name=what, **trial.counts)
-            bad = sum(trial.counts[kind] for kind in BAD)
-            report.claim(f"{what}: nothing is lost, twice or wrong, and no error escapes", bad, 0, bad == 0)
-    report.finish()
+    record("disturbances", args.seed, run(DISTURBANCES, QUICK if args.quick else TRIALS, args.seed))
 
 
 if __name__ == "__main__":

@@ -9,23 +9,20 @@ state. Then all is as before, and the same work is done again.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from benchmarks.common import harness
-from benchmarks.soak.disturbances import BAD, Trial, start
-from benchmarks.soak.kills import MeanColor, attempt, contents, make_films
+from benchmarks.soak.disturbances import Trial, record, run, start
+from benchmarks.soak.kills import MeanColor, attempt, contents
 from mova.search.index import Index
-from mova.search.ingest import file_reader, writer
 
 TRIALS, QUICK = 40, 3
 PAGE = 4096
@@ -96,6 +93,7 @@ def read_only_drive(trial: Trial) -> None:
             trial.examine(known)
     trial.take_outcomes()
     trial.examine(known)
+    trial.finish()
 
 
 def vanished_index(trial: Trial) -> None:
@@ -113,6 +111,7 @@ def vanished_index(trial: Trial) -> None:
     shutil.rmtree(trial.index)  # what the run may have written into the empty folder
     real.rename(trial.index)
     trial.examine(known)
+    trial.finish()
 
 
 def full_drive(trial: Trial) -> None:
@@ -136,41 +135,31 @@ def full_drive(trial: Trial) -> None:
     trial.index = usual
 
 
-DISTURBANCES = {
+DISTURBANCES: dict[str, Callable[[Trial], None]] = {
     "read-only drive": read_only_drive,
     "vanished drive of the index": vanished_index,
     "full drive": full_drive,
 }
 
 
-def main() -> None:
-    """Disturb, go on, and compare; print and record the counts."""
-    args = harness.arguments(__doc__)
-    torch.set_num_threads(1)
-    report, rng = harness.Report("drives", [args.seed]), np.random.default_rng(args.seed)
-    file_reader.DECODE_CHUNK, writer.FLUSH_ROWS, writer.FLUSH_SECONDS, writer.TIDY_EVERY = 8, 16, 0.0, 3
+def may_mount() -> bool:
+    """Return whether this process may mount."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if not permitted(folder):
-            report.row(name="this system permits no mount")
-            report.finish()
-            return
-        films = make_films(folder / "films", rng)
-        began = time.perf_counter()
-        attempt(lambda: Index(folder / "complete", MeanColor(wait=0.005)).add([films]), None)
-        usual, complete = time.perf_counter() - began, contents(folder / "complete")
-        for what, disturb in DISTURBANCES.items():
-            place = folder / disturb.__name__
-            place.mkdir()
-            trial = Trial(place, films, complete, usual, rng)
-            for _ in range(QUICK if args.quick else TRIALS):
-                disturb(trial)
-                if trial.index.exists():
-                    trial.finish()
-            report.row(name=what, **trial.counts)
-            bad = sum(trial.counts[kind] for kind in BAD)
-            report.claim(f"{what}: nothing is lost, twice or wrong, and no error escapes", bad, 0, bad == 0)
-    report.finish()
+        return permitted(Path(name))
+
+
+def child(trials: str, seed: str) -> None:
+    """Print the counts as JSON (see `harness.in_subprocess`); nothing where mounts are not permitted."""
+    print(json.dumps(run(DISTURBANCES, int(trials), int(seed)) if may_mount() else {}))
+
+
+def main() -> None:
+    """Disturb, examine, go on, and compare; print and record the counts."""
+    args = harness.arguments(__doc__)
+    if not may_mount():
+        print("this system permits no mount: nothing was tried")
+        return
+    record("drives", args.seed, run(DISTURBANCES, QUICK if args.quick else TRIALS, args.seed))
 
 
 if __name__ == "__main__":
