@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import subprocess
 import sys
@@ -59,6 +60,29 @@ def test_a_folder_without_videos_is_an_error(call: Call, tmp_path: Path) -> None
     code, out, err = call("data", "check", tmp_path)
     assert (code, out) == (2, "")
     assert f"no videos found in {tmp_path}" in err
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_note_has_no_level(terminal: bool) -> None:
+    file = io.StringIO()
+    handler = console.log_handler(Console(file=file, force_terminal=terminal, width=80, color_system=None))
+    for level in (logging.INFO, logging.WARNING):
+        handler.handle(logging.LogRecord("mova", level, "", 0, "%s", ("a note",), None))
+    assert "INFO" not in file.getvalue()
+    assert "WARNING" in file.getvalue()
+    assert file.getvalue().count("a note") == 2
+
+
+@pytest.mark.parametrize(("encoding", "written"), [("utf-8", "Ж日.mp4"), ("latin-1", "\\u0416\\u65e5.mp4")])
+def test_json_has_letters_as_they_are_and_nothing_that_steers_a_terminal(encoding: str, written: str) -> None:
+    raw = io.BytesIO()
+    document = {"path": "Ж日.mp4", "odd": "\x9b2J\u202e\udcff\x7f\n"}
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    console.emit(document, Console(file=stream))
+    text = raw.getvalue().decode(encoding)
+    assert written in text
+    assert not set("\x9b\u202e\x7f") & set(text)
+    assert json.loads(text) == document
 
 
 def test_a_warning_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

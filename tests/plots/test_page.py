@@ -119,6 +119,8 @@ def test_pictures_are_those_of_the_middle_and_missing_files_cost_their_own_alone
         True,
     ]
     assert "not found" in read.cards()[1]["data-foreign"]
+    assert "file not found" in read.cards()[1]["data-facts"]
+    assert "file not found" not in read.cards()[0]["data-facts"]
 
 
 def test_an_answer_that_is_no_evidence_says_so_before_the_nearest(film: Path, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_an_answer_that_is_no_evidence_says_so_before_the_nearest(film: Path, tm
     read = page(tmp_path / "page.html", section, searched=3)
     assert "Nothing here shows that." in read.text
     assert "in 42 % of cases" in read.text
-    assert "No moment in 3 videos" in read.text
+    assert "No evidence in 3 videos; 1 nearest moment" in read.text
     assert "faint" in read.cards()[0]["class"].split()
     assert not any("divider" in values.get("class", "") for _, values in read.elements)
 
@@ -146,6 +148,7 @@ def test_no_moment_at_all_is_a_page_too(tmp_path: Path) -> None:
     assert read.cards() == []
     assert "No moments." in read.text
     assert "No moment in 0 videos" in read.text
+    assert "nearest moment" not in read.text
 
 
 def test_a_model_that_seldom_has_evidence_is_named() -> None:

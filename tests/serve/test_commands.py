@@ -210,7 +210,7 @@ def test_a_video_that_is_gone_is_named(
     monkeypatch.setattr("mova.cli.answer_output.surely_gone", lambda path: True)
     assert print_by_service(["a star", "-k", "1", "--index", str(folder)])
     captured = capsys.readouterr()
-    assert "1 of these videos no longer exist" in captured.err
+    assert "1 of these videos no longer exists" in captured.err
     assert "no longer" not in captured.out
 
 

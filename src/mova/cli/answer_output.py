@@ -58,7 +58,7 @@ def print_answer(
         emit(document(label, model, elapsed, moments, wanted), stdout)
     else:
         _show(moments, k, model, stdout, stderr, empty=empty)
-    _note_missing(moments, stderr)
+    note_missing(moments, stderr)
 
 
 class _Part(io.StringIO):
@@ -206,13 +206,14 @@ def _second(moment: Moment) -> list[str]:
     return [f"{moment.second_score:.3f}", f"#{moment.first_rank}"]
 
 
-def _note_missing(moments: list[Moment], stderr: Console) -> None:
+def note_missing(moments: list[Moment], stderr: Console = err) -> None:
     """Name a file that was moved or deleted since it was indexed."""
     missing = sorted({moment.video for moment in moments if surely_gone(moment.video)})
     if missing:
+        exist = "exists" if len(missing) == 1 else "exist"
         note(
-            f"{len(missing)} of these videos no longer exist (the first: {one_line(missing[0])}): run `mova index` on "
-            f"their present folder, and `mova forget PATH` to remove their old paths "
+            f"{len(missing)} of these videos no longer {exist} (the first: {one_line(missing[0])}): run `mova index` "
+            f"on their present folder, and `mova forget PATH` to remove their old paths "
             "(both with the same --index)",
             stderr,
         )

@@ -73,8 +73,14 @@ def one_line(text: object) -> str:
 
 
 def emit(document: dict[str, Any], console: Console = out) -> None:
-    """Print one JSON document on stdout."""
-    console.file.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
+    """Print one JSON document on stdout.
+
+    Where that is UTF-8, letters of all scripts stay as they are. Characters that steer a terminal are escaped.
+    """
+    encoding = getattr(console.file, "encoding", None) or "utf-8"
+    ascii_only = encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig")
+    text = json.dumps(document, allow_nan=False, indent=1, ensure_ascii=ascii_only)
+    console.file.write(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
     console.file.flush()
 
 
@@ -113,7 +119,16 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
-        note(f"{record.levelname} {text if record.exc_info else one_line(text)}", self._console)
+        level = f"{record.levelname} " if record.levelno > logging.INFO else ""
+        note(f"{level}{text if record.exc_info else one_line(text)}", self._console)
+
+
+class _Folded(RichHandler):
+    """Prints messages folded to the terminal's width; what is only a note has no level before it."""
+
+    def get_level_text(self, record: logging.LogRecord) -> Text:
+        """Return the level of a warning or an error; a note has none."""
+        return super().get_level_text(record) if record.levelno > logging.INFO else Text()
 
 
 class _Printable(logging.Formatter):
@@ -126,7 +141,7 @@ class _Printable(logging.Formatter):
 
 def log_handler(console: Console) -> logging.Handler:
     """Return what prints a log: folded to a terminal's width, or one line per message in a file or pipe."""
-    rich = RichHandler(console=console, show_time=False, show_path=False, show_level=True)
+    rich = _Folded(console=console, show_time=False, show_path=False, show_level=True)
     handler = rich if console.is_terminal else _Lines(console)
     handler.setFormatter(_Printable("%(message)s"))
     return handler

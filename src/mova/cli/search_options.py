@@ -134,8 +134,11 @@ class TrimOptions:
         Raises:
             UsageError: a duration cannot be read.
         """
-        from mova.search.narrow.trim import Trim
+        from mova.search.narrow.trim import Trim, trim_seconds
 
+        for name, value in (("--pad", self.pad), ("--min-length", self.min_length)):
+            if value is not None:
+                trim_seconds(name, value)
         return Trim(self.pad, self.min_length)
 
 

@@ -211,3 +211,10 @@ def test_the_default_index_is_that_of_the_environment(
     (folder.parent / "with a space").symlink_to(folder)
     monkeypatch.setenv("MOVA_INDEX", str(folder.parent / "with a space"))
     assert call("search", "red")[0] == 0
+
+
+def test_a_wrong_length_is_named_by_its_option(tmp_path: Path, call: Call) -> None:
+    for option, value in (("--min-length", "-1"), ("--pad", "x")):
+        code, out, err = call("search", "red", "--index", tmp_path, f"{option}={value}")
+        assert (code, out) == (2, "")
+        assert f"{option} '{value}': is not a number of seconds" in err

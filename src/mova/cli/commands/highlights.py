@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.answer_output import NO_VIDEOS
+from mova.cli.answer_output import NO_VIDEOS, note_missing
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, MovedModel, TimeLimit
@@ -109,6 +109,7 @@ def highlights(
         emit(_document(moments, text, method, index.meta.model, elapsed))
     else:
         _print(moments, method, len(index))
+    note_missing(moments)
     files.write(moments, text or "least typical", index, _section(moments, text, method), method)
     if export is not None:
         export_moments(moments, export, time_limit)

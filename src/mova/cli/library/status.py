@@ -19,18 +19,19 @@ def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
         return
     copies = result.videos - result.contents
     seen, unit = "", "frames"
+    frames = "frame" if result.frame_rate == 1 else "frames"
     if result.window > 1:
-        lengths = (frames / result.frame_rate for frames in (result.window, result.stride))
+        lengths = (count / result.frame_rate for count in (result.window, result.stride))
         seen, unit = ", windows of {:g} s every {:g} s".format(*lengths), "windows"
     if result.novelty:
         seen, unit = f", stretches of frames within a cosine distance of {result.novelty:g}", "vectors"
     rows = {
         "index": result.index + ("" if result.bytes is None else f" ({decimal(result.bytes)})"),
-        "model": f"{result.model}, {result.frame_rate:g} frames per second ({result.sampling}){seen}",
+        "model": f"{result.model}, {result.frame_rate:g} {frames} per second ({result.sampling}){seen}",
         "videos": f"{result.videos}" + (f" ({copies} of them copies)" if copies else ""),
         "length": f"{clock(result.seconds)}, {result.frames} {unit}",
         "updated": result.updated or "not recorded",
-        "folders": _folders(result.roots) or "not recorded; name them to `mova index` once",
+        "paths": _paths(result.roots) or "not recorded; name them to `mova index` once",
     }
     for name, value in rows.items():
         say(f"{name:8} {one_line(value)}")
@@ -38,7 +39,7 @@ def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
     _list("failed", [f"{one_line(path)}: {one_line(cause)}" for path, cause in result.failed.items()])
 
 
-def _folders(roots: tuple[str, ...]) -> str:
+def _paths(roots: tuple[str, ...]) -> str:
     more = f", and {len(roots) - FAILURES_SHOWN} more; --json lists all" if len(roots) > FAILURES_SHOWN else ""
     return ", ".join(roots[:FAILURES_SHOWN]) + more
 

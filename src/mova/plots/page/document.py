@@ -18,7 +18,7 @@ from mova.plots.page.assets import style_and_script
 from mova.plots.page.content import Card, Section
 from mova.plots.page.pictures import thumbnails
 from mova.remote.objects import uri_of
-from mova.utils.files import is_address
+from mova.utils.files import is_address, surely_gone
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.isolated import Isolated
@@ -27,6 +27,8 @@ LONG_TITLE = 90
 """Characters from which a title is a paragraph and no headline."""
 SHORT = 2.0
 """Seconds below which the times on a card have a decimal."""
+GONE = "file not found"
+"""On the card of a video that no longer exists."""
 WORDS = {"strong": "strong evidence", "weak": "weak evidence", "none": "no evidence"}
 
 
@@ -90,7 +92,9 @@ def _counted(cards: Sequence[Card], queries: int, searched: int | None) -> str:
     """Return the line below the headline, as HTML."""
     good = [card for card in cards if card.evidence != "none"]
     if not good:
-        return "<b>No moment</b>" + ("" if searched is None else f" in {_plural(searched, 'video')}")
+        found = "<b>No evidence</b>" if cards else "<b>No moment</b>"
+        nearest = f"; {_plural(len(cards), 'nearest moment')}" if cards else ""
+        return found + ("" if searched is None else f" in {_plural(searched, 'video')}") + nearest
     videos = len({card.video for card in good})
     asked = "" if queries == 1 else f"{queries} queries: "
     rest = "" if searched is None or searched < videos else f", of {searched:,} searched"
@@ -126,8 +130,10 @@ def _card(card: Card, picture: str | None, duration: float, folder: Path) -> str
     digits = 1 if card.end - card.start < SHORT else 0
     exact = f"{clock(card.start, 1)} \u2013 {clock(card.end, 1)}"
     word = WORDS.get(card.evidence or "", "")
-    facts = [exact + (f" of {clock(duration)}" if duration else ""), word, card.note]
-    cause = "Your browser cannot play this file" if Path(card.video).exists() else "This file was not found"
+    gone = surely_gone(card.video)
+    remark = " \u00b7 ".join(part for part in (card.note, GONE if gone else "") if part)
+    facts = [exact + (f" of {clock(duration)}" if duration else ""), word, remark]
+    cause = "This file was not found" if gone else "Your browser cannot play this file"
     cause = "This file is on another machine" if is_address(card.video) else cause
     data = {
         "video": address,
@@ -158,7 +164,7 @@ def _card(card: Card, picture: str | None, duration: float, folder: Path) -> str
         f' href="{escape(address)}#t={card.start:.3f},{card.end:.3f}"{attributes}>'
         f'<span class="thumb{"" if picture else " none"}">{image}{where}<span class="time">{times}</span></span>'
         f'<span class="name" title="{escape(card.video)}">{escape(name)}</span>'
-        f'<span class="line">{mark}<span>{escape(card.note)}</span></span></a>'
+        f'<span class="line">{mark}<span>{escape(remark)}</span></span></a>'
     )
 
 

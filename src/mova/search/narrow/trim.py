@@ -49,9 +49,9 @@ class Trim:
     min_length: Duration | None = None
 
     def __post_init__(self) -> None:
-        _seconds("pad", self.pad)
+        trim_seconds("pad", self.pad)
         if self.min_length is not None:
-            _seconds("min_length", self.min_length)
+            trim_seconds("min_length", self.min_length)
 
     def apply(
         self, moments: Sequence[Moment], records: Mapping[str, VideoRecord], step: Callable[[VideoRecord], float]
@@ -63,8 +63,8 @@ class Trim:
             records: by path.
             step: returns the seconds between sampled frames of a video.
         """
-        pad = _seconds("pad", self.pad)
-        least = None if self.min_length is None else _seconds("min_length", self.min_length)
+        pad = trim_seconds("pad", self.pad)
+        least = None if self.min_length is None else trim_seconds("min_length", self.min_length)
         changed = []
         for moment in moments:
             record = records.get(moment.video)
@@ -76,7 +76,19 @@ class Trim:
         return changed
 
 
-def _seconds(name: str, value: Duration) -> float:
+def trim_seconds(name: str, value: Duration) -> float:
+    """Return the seconds of a padding or a least length.
+
+    Args:
+        name: of the value, for messages.
+        value: seconds, or text.
+
+    Raises:
+        UsageError: it is not a number of seconds from 0 to one hour.
+
+    >>> trim_seconds("--pad", "0:02")
+    2.0
+    """
     try:
         seconds = parse_duration(value) if isinstance(value, str) else float(value)
     except (ValueError, TypeError) as error:
