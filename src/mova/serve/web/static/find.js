@@ -221,7 +221,7 @@ function summarize() {
   if (!judged) panel.hidden = true;
   panelButton.textContent = `False alarms: ${percent(bar())}`;
   if (answer.evidence === "none") {
-    summary.replaceChildren(el("b", { text: "No moment" }), ` in ${plural(answer.videos, "video")}`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s${second(answer)}` }));
+    summary.replaceChildren(el("b", { text: hits.length ? "No evidence" : "No moment" }), ` in ${plural(answer.videos, "video")}`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s${second(answer)}` }));
     return;
   }
   const good = hits.filter((hit) => hit.evidence !== "none");
