@@ -33,7 +33,7 @@ from mova.search.index import Index
 from mova.text_to_video.render import render, render_on_cluster
 from mova.text_to_video.score_cache import ScoreCache
 from mova.text_to_video.weighting import Case, Loader, score_cases
-from mova.utils.cluster import HOPELESS, LOST, MOST_ATTEMPTS, Cluster, Counter, map_on_cluster
+from mova.utils.cluster import HOPELESS, LOST, MOST_ATTEMPTS, Cluster, Counter, map_on_cluster, needs_token
 from mova.video.reader import FrameRule, read_count
 from mova.worlds.writer import write_worlds
 from tests.support.cluster_work import DeadlyEncodeWindow, by_brightness, deadly_squares, failing, squares
@@ -118,6 +118,40 @@ def test_a_cluster_that_is_not_there_is_one_message(
     assert (code, "--ray auto: no Ray cluster can be reached" in err) == (2, True)
     with pytest.raises(UsageError, match="name or folder"):
         Cluster.of("auto", mova.load(MODEL), MODEL)
+
+
+def test_a_token_is_shown_to_a_cluster_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not needs_token("one:6379")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    assert needs_token("one:6379")
+    assert not needs_token("auto")  # Ray does it itself
+    assert not needs_token("local")
+    monkeypatch.setenv("RAY_ADDRESS", "one:6379")
+    assert needs_token("auto")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nothing"))
+    assert not needs_token("one:6379")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert needs_token("one:6379")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert not needs_token("one:6379")
+
+
+@pytest.mark.slow
+def test_a_named_cluster_that_is_not_there_names_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("cannot connect")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(UsageError, match=r"A cluster that asks for a token .* \(cannot connect\)"):
+        list(map_on_cluster([1], squares, Cluster("one:6379"), abs, wrong=2))
 
 
 @pytest.mark.parametrize(

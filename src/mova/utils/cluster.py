@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,10 @@ HOPELESS = 3
 LOST = "each worker that read it died (a crash of a library, or too little memory)"
 """Why an item has no result."""
 RESUME = "What was finished is kept: run this again to do the rest"
+TOKEN_FILE = "~/.ray/auth_token"
+"""Where Ray keeps the token of its clusters."""
+ANSWER_SECONDS = 120.0
+"""Seconds in which a worker must start and answer."""
 COLOR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -248,11 +253,48 @@ def _first_line(error: BaseException) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
+def needs_token(address: str) -> bool:
+    """Return whether to show a token to a cluster: Ray itself does so only for a cluster that it finds ("auto").
+
+    >>> needs_token("auto"), needs_token("local")
+    (False, False)
+    """
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if named in ("", "auto", "local") or "RAY_AUTH_MODE" in os.environ:
+        return False
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH") or TOKEN_FILE
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(file).expanduser().is_file()
+
+
+def _hint(address: str) -> str:
+    if address in ("auto", "local"):
+        return "start one with `ray start --head`, or use --ray local"
+    return (
+        "is `ray start --head` running there? A cluster that asks for a token needs the same one here: copy its "
+        f"{TOKEN_FILE} to this machine, or set RAY_AUTH_TOKEN; RAY_AUTH_MODE=disabled is for a cluster without one"
+    )
+
+
+def _require_answer(ray: Any, address: str) -> None:
+    """Raise if no actor can answer a process that asks for tokens: one of a cluster without them dies."""
+    try:
+        ray.get(ray.remote(Counter).options(num_cpus=0).remote().begin.remote(0), timeout=ANSWER_SECONDS)
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        raise UsageError(
+            f"--ray {address}: its workers cannot answer here, since a token of Ray is used ({TOKEN_FILE}, or of the "
+            "environment). If the cluster was started without one, set RAY_AUTH_MODE=disabled and run this again"
+        ) from error
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine; a connection that exists is used and stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to others
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    loaded = sys.modules.get("ray")
+    shows_token = not (loaded and loaded.is_initialized()) and needs_token(address)
+    if shows_token:
+        os.environ["RAY_AUTH_MODE"] = "token"  # before Ray is imported, which reads it
     try:
         import ray
         import ray.data
@@ -268,9 +310,10 @@ def connected(address: str) -> Iterator[Any]:
             warnings.filterwarnings("ignore", "lancedb fork support")  # the children do not use it
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        hint = "start one with `ray start --head`, or use --ray local"
-        raise UsageError(f"--ray {address}: no Ray cluster can be reached there; {hint} ({error})") from error
+        raise UsageError(f"--ray {address}: no Ray cluster can be reached there; {_hint(address)} ({error})") from error
     try:
+        if shows_token:
+            _require_answer(ray, address)
         yield ray
     finally:
         ray.shutdown()
