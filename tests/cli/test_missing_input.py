@@ -142,6 +142,15 @@ def test_a_missing_file_is_reported_before_torch_is_imported(
     assert set(answers) == set(CASES)
 
 
+def test_a_video_that_does_not_exist_is_wrong_usage_of_every_command(answers: Answers) -> None:
+    named = [name for name, words in CASES.items() if "none.mp4" in words]
+    assert {"align", "score", "explain", "judge", "models (export)"} <= set(named)
+    for name in (*named, "index"):
+        code, _, _, err = answers[name]
+        assert code == 2, name
+        assert "no such file or directory" in err, name
+
+
 def test_the_message_names_what_is_missing(answers: Answers) -> None:
     for name, (_, _, out, err) in answers.items():
         assert out == "", name

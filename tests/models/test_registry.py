@@ -184,7 +184,12 @@ def test_the_default_is_explained_and_others_are_named(
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("mova-natrual", "mova-natural"), ("natural", "mova-natural"), ("MOVA-worlds-tiny", "mova-worlds-tiny")],
+    [
+        ("mova-natrual", "mova-natural"),
+        ("mova natural", "mova-natural"),
+        ("natural", "mova-natural"),
+        ("MOVA-worlds-tiny", "mova-worlds-tiny"),
+    ],
 )
 def test_a_misspelt_name_is_answered_with_the_known_one(
     name: str, meant: str, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch

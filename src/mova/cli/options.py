@@ -141,6 +141,28 @@ def model_of_index(context: typer.Context, model: str | None, folder: str) -> st
     return None if is_default and Index(folder).exists else model
 
 
+def require_video(path: str | Path) -> None:
+    """Raise if a video that was named cannot be read, before a model is loaded. One that is missing is wrong usage.
+
+    Raises:
+        UsageError: it does not exist, or is a URL.
+        VideoError: it is a folder, empty, or not permitted.
+    """
+    from mova.remote.objects import status_of, uri_of
+    from mova.utils.files import require_paths
+    from mova.video.limits import check_file
+
+    require_paths([path])
+    if uri_of(path) is not None:
+        try:
+            status_of(path)
+        except FileNotFoundError as error:
+            raise UsageError(f"{path}: no such object; check the URI") from error
+        except OSError:  # explained below
+            pass
+    check_file(path)
+
+
 def give_way(nice: int | None) -> None:
     """Lower the priority of this process, and of those that it starts; None: leave it as it is.
 

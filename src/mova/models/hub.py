@@ -19,7 +19,6 @@ from huggingface_hub.errors import (
 )
 
 from mova.errors import DataError, ModelError
-from mova.models.known import meant_name
 from mova.utils.text_files import parse_json, read_text
 
 logger = logging.getLogger(__name__)
@@ -65,25 +64,14 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     except HFValidationError as error:
         raise ModelError(f"{name}: no such folder, and not a valid name on the Hub ({error})") from error
     except (LocalEntryNotFoundError, ModelError):
-        require_known(name)
         return _complete(_download(name), name)
-
-
-def require_known(name: str) -> None:
-    """Raise if a name without an owner is almost that of a known model.
-
-    Raises:
-        ModelError: with the known name.
-    """
-    if (meant := meant_name(name)) is not None:
-        raise ModelError(f"{name}: no such model; did you mean {meant}? `mova models` lists the known ones")
 
 
 def is_cached(name: str) -> bool:
     """Return whether a complete checkpoint of the Hub is in the cache of this machine; no network is used."""
     try:
         _cached(name)
-    except (LocalEntryNotFoundError, ModelError):
+    except (LocalEntryNotFoundError, HFValidationError, ModelError):
         return False
     return True
 

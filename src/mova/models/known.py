@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from pkgutil import resolve_name
 
+from mova.errors import ModelError
+
 DEFAULT_MODEL = "google/siglip2-base-patch32-256"
 
 
@@ -208,6 +210,24 @@ def meant_name(name: str) -> str | None:
     by_name = {known.rpartition("/")[2].lower(): known for known in MODELS}
     nearest = get_close_matches(name.lower(), by_name, n=1, cutoff=ALIKE)
     return by_name[nearest[0]] if nearest else None
+
+
+def require_known(name_or_path: str | Path) -> None:
+    """Raise if a name without an owner is almost that of a known model, and is neither a folder nor in the Hub's cache.
+
+    Raises:
+        ModelError: with the known name.
+
+    >>> require_known("mova-natural")
+    """
+    name = str(name_or_path)
+    meant = meant_name(name)
+    if meant is None or Path(name).expanduser().is_dir():
+        return
+    from mova.models.hub import is_cached
+
+    if not is_cached(name):
+        raise ModelError(f"{name}: no such model; did you mean {meant}? `mova models` lists the known ones")
 
 
 def ready_models() -> list[str]:

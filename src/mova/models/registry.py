@@ -14,7 +14,7 @@ from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of_folder, foreign_family
 from mova.models.hub import UnreachableError, find_checkpoint, read_json
 from mova.models.judges.plugin import find_plugin, load_plugin
-from mova.models.known import MODELS, Entry, without_hub
+from mova.models.known import MODELS, Entry, require_known, without_hub
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.relations.basis import Relations
 from mova.utils.defaults import source_of
@@ -82,6 +82,7 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
         return _load_packaged(entry, precision, target)
     if entry is not None and entry.load_function is not None and not Path(name_or_path).is_dir():
         return resolve_name(entry.load_function)(precision, target)
+    require_known(name_or_path)
     try:
         folder = find_checkpoint(name_or_path)
     except UnreachableError as error:
@@ -225,6 +226,7 @@ def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | Entailme
     plugin = find_plugin(name_or_path)
     if plugin is not None:
         return load_plugin(name_or_path, plugin, **options)
+    require_known(name_or_path)
     known = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
     recognizing = () if known else (family for family in FAMILIES.values() if family.recognizes is not None)
     family = next((one for one in recognizing if resolve_name(str(one.recognizes))(name_or_path)), None)

@@ -82,7 +82,7 @@ def test_chosen_sentences_and_the_table(call: Call, film: tuple[Path, list[str]]
         (["--plot", "{tmp}/a.png", "--text", "A star.", "--method", "magic"], 2, "occlusion"),
         (["--plot", "{tmp}/a.png", "--text", "A star.", "--frames", "0"], 2, "frames"),
         (["--text", "A star."], 2, "--plot"),
-        (["--plot", "{tmp}/a.png", "--text", "A star."], 1, "no.mp4"),
+        (["--plot", "{tmp}/a.png", "--text", "A star."], 2, "no.mp4"),
     ],
 )
 def test_invalid_requests_print_one_message(

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, say, show, write_plot, write_result
-from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit, model_of_index
+from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit, model_of_index, require_video
 from mova.cli.output_files import output_file
 from mova.errors import UsageError, VideoError
 from mova.remote.objects import argument
@@ -150,10 +150,9 @@ def _several(videos: Sequence[str | Path], targets: Mapping[str, Path | None]) -
         UsageError: the folders contain no videos, or an option writes a file, which is possible for one video only.
     """
     from mova.utils.files import find_videos
-    from mova.video.limits import check_file
 
     if len(videos) == 1 and not Path(videos[0]).is_dir():
-        check_file(videos[0])  # a missing file is reported before a model is loaded
+        require_video(videos[0])  # before a model is loaded
         return None
     option = next((name for name, path in targets.items() if path is not None and name != "predictions"), None)
     if option is not None:

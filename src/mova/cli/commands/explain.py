@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, progress_bar, show, write_plot
-from mova.cli.options import Caption, Json, Loading, Model
+from mova.cli.options import Caption, Json, Loading, Model, require_video
 from mova.cli.output_files import output_file
 from mova.errors import UsageError
 from mova.utils.time_format import parse_duration
@@ -110,14 +110,13 @@ def explain(
 ) -> None:
     """Plot which sentences of a caption a model sees in which frames, or where in the frames."""
     from mova.text.units import sentences_or_windows
-    from mova.video.limits import check_file
 
     times = pair.times(method)
     bare = times is not None and caption.text is None and caption.text_file is None
     units = [] if bare else _select(sentences_or_windows(caption.read()), sentences)
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: the file must end in .png")
-    check_file(video)  # a missing file is reported before a model is loaded
+    require_video(video)  # before a model is loaded
     from mova.models.entailment import EntailmentModel
     from mova.models.known import DEFAULT_MODEL
     from mova.models.registry import load_any

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import clock, emit, file_bar, note, one_line, say, show, write_result
-from mova.cli.options import Json, Loading, Model, TimeLimit, read_caption
+from mova.cli.options import Json, Loading, Model, TimeLimit, read_caption, require_video
 from mova.cli.output_files import output_file
 from mova.errors import UsageError
 
@@ -88,7 +88,7 @@ def judge(
     could be judged.
     """
     from mova.judge.counterfactuals import read_interchangeable
-    from mova.video.limits import TIME_LIMIT, check_file
+    from mova.video.limits import TIME_LIMIT
 
     known = None if words is None else read_interchangeable(words)
     limit = TIME_LIMIT if time_limit is None else time_limit
@@ -103,7 +103,7 @@ def judge(
     if prompt_file.videos is not None or prompt_file.ratings is not None:
         raise UsageError("--videos and --ratings need --prompts")
     prompt = prompt_file.read(text)
-    check_file(video)  # a missing file is reported before a model is loaded
+    require_video(video)  # before a model is loaded
     judging = load()
     with judging.isolated(limit):
         verdict = judging.judge(video, prompt)

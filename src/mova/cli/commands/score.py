@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, one_line, say, show
-from mova.cli.options import Json, Loading, Model, TimeLimit
+from mova.cli.options import Json, Loading, Model, TimeLimit, require_video
 from mova.cli.output_files import output_file
 from mova.errors import UsageError
 from mova.remote.objects import argument
@@ -62,7 +62,7 @@ def score(
 
     With --pairs, the exit code is 1 if no pair could be scored.
     """
-    from mova.video.limits import TIME_LIMIT, check_file
+    from mova.video.limits import TIME_LIMIT
 
     limit = TIME_LIMIT if time_limit is None else time_limit
     if pair_file.pairs is not None:
@@ -75,7 +75,7 @@ def score(
     if pair_file.videos is not None or pair_file.out is not None:
         raise UsageError("--videos and --out need --pairs")
     named = argument(video)
-    check_file(named)  # a missing file is reported before a model is loaded
+    require_video(named)  # before a model is loaded
     scorer = _scorer(model, loading)
     with scorer.isolated(limit):
         sentences, total = scorer.score_text(named, text)
