@@ -171,8 +171,8 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "indexing: file 1 of 2, 0.mp4, 30 %, about 1:10 left",
-        "indexing: file 2 of 2, 1.mp4, 60 %, about 0:40 left",
-        "indexing: file 2 of 2, 1.mp4, 90 %, about 0:10 left",
+        "indexing: file 2 of 2, 1.mp4, 1 files/min, 60 %, about 0:40 left",
+        "indexing: file 2 of 2, 1.mp4, 0.667 files/min, 90 %, about 0:10 left",
     ]
 
 

@@ -11,7 +11,7 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,7 @@ def test_a_cluster_that_is_not_there_is_one_message(
     pytest.importorskip("ray.data")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # a cluster that was killed leaves its address behind
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", cache(frozenset))  # another cluster may run here
     code, _, err = call("data", "features", manifest, tmp_path / "store", "--model", MODEL, "--ray", "auto")
     assert (code, "--ray auto: no Ray cluster can be reached" in err) == (2, True)
     with pytest.raises(UsageError, match="name or folder"):

@@ -216,20 +216,26 @@ class FileBar:
     def __init__(self, progress: Bar, activity: str, unit: str | None) -> None:
         self._progress, self._activity, self._unit = progress, activity, unit
         self._task = progress.add_task(activity, total=None)
-        self._number, self._files = 0, 0
+        self._number, self._files, self._began = 0, 0, time.monotonic()
 
     def at_file(self, number: int, total: int) -> None:
         """Show that the present file is file `number` of `total`."""
         self._number, self._files = number, total
 
+    def _rate(self, unit: str, done: float) -> str:
+        """Return how many were finished per minute, or nothing before the first was, and in the first second."""
+        seconds = time.monotonic() - self._began
+        return f", {60 * done / seconds:.3g} {unit}s/min" if done > 0 and seconds >= 1 else ""
+
     def __call__(self, path: str, done: float, total: float) -> None:
         """Show the present file, and how much of all work is done."""
         name = Path(path).name
-        unit, number, count = "file", self._number, self._files
+        unit, number, count, finished = "file", self._number, self._files, self._number - 1.0
         if self._unit is not None:
-            unit, number, count = self._unit, round(done), round(total)
-        line = f"{self._activity}: {f'{unit} {number} of {count}, ' if count else ''}{one_line(name)}"
-        description = f"{f'{unit} {number} of {count} ' if count else ''}{escape(printable(name)[:BAR_WIDTH])}"
+            unit, number, count, finished = self._unit, round(done), round(total), done
+        rate = self._rate(unit, finished)
+        line = f"{self._activity}: {f'{unit} {number} of {count}, ' if count else ''}{one_line(name)}{rate}"
+        description = f"{f'{unit} {number} of {count} ' if count else ''}{escape(printable(name)[:BAR_WIDTH])}{rate}"
         self._progress.update(self._task, description=description, completed=done, total=total, line=line)
 
 
