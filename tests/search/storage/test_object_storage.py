@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mova.models.worlds_tiny.model import shipped_folder
 from mova.search.index import Index
 from mova.search.storage import lease
 from mova.search.storage.lease import Lease
@@ -175,6 +177,18 @@ def test_a_search_needs_the_model_only_until_its_text_tower_is_in_the_cache(buck
     expected = loaded.search("a red star", k=2)
     assert [(m.video, m.start, m.end) for m in found] == [(m.video, m.start, m.end) for m in expected]
     np.testing.assert_allclose([m.score for m in found], [m.score for m in expected], atol=1e-4)
+
+
+def test_a_moved_model_is_adopted(bucket: str, tmp_path: Path) -> None:
+    write_worlds(tmp_path / "films", 2, 10, "flat", 3, size=48)
+    shutil.copytree(shipped_folder("mova-worlds-tiny"), tmp_path / "model")
+    Index(f"{bucket}/moved", str(tmp_path / "model")).add(tmp_path / "films")
+    expected = Index(f"{bucket}/moved").search("a red star", k=2)
+    (tmp_path / "model").rename(tmp_path / "new")
+    assert Index(f"{bucket}/moved").search("a red star", k=2) == expected
+    assert Index(f"{bucket}/moved", str(tmp_path / "new")).adopt()
+    assert Store(f"{bucket}/moved").meta.model == str(tmp_path / "new")
+    assert Index(f"{bucket}/moved").search("a red star", k=2) == expected
 
 
 def test_a_service_copies_the_index_beside_its_searches(
