@@ -214,6 +214,7 @@ def run() -> None:
     Threads of the model that wait for each other give their core to the decoder, instead of keeping it busy.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of each table of a new index on object storage
     try:
         apply_config()
         _parser()()

@@ -227,6 +227,12 @@ def test_a_bucket_that_is_not_there_is_one_message(bucket: str, call: Callable[.
     assert "s3://nothing-here/films: cannot be read or written" in err
 
 
+def test_a_new_index_prints_no_warnings_of_the_library(bucket: str, films: Path) -> None:
+    words = ("index", str(min(films.glob("*.mp4"))), "--index", f"{bucket}/quiet", "--model", "mova-worlds-tiny")
+    done = subprocess.run([sys.executable, "-m", "mova", *words], capture_output=True, text=True, check=True)
+    assert "WARN" not in done.stdout + done.stderr
+
+
 def test_a_second_search_reads_a_copy_until_the_tables_change(
     both: tuple[str, Path], films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
