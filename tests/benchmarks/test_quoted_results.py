@@ -24,7 +24,7 @@ SOAK = (
     "kills",
     "interrupted",
     "disturbances",
-    "read_only",
+    "drives",
     "lost_nodes",
     "damaged_tables",
     "damaged_videos",
@@ -288,15 +288,17 @@ def test_the_page_of_robustness_quotes_the_suite() -> None:
         row = rows(study)[name]
         keys = ("killed", "runs compared", "lost", "twice", "wrong")
         assert cells(ROBUSTNESS, label) == [str(row.get(key, "–")) for key in keys]
-    disturbed = rows("disturbances") | rows("read_only") | rows("lost_nodes")
+    disturbed = rows("disturbances") | rows("drives") | rows("lost_nodes")
     reads = disturbed["readers beside a writer"]["reads"]
     for label, name in (
-        ("a full disk", "full disk"),
-        ("a drive that vanishes", "vanished drive"),
-        ("a drive that becomes read-only", "read-only drive"),
-        ("a wrong clock", "wrong clock"),
+        ("writes that fail beyond a random size", "full disk"),
+        ("a full drive", "full drive"),
+        ("the drive of the films vanishes", "vanished drive"),
+        ("the drive of the index vanishes", "vanished drive of the index"),
+        ("the drive of the index becomes read-only", "read-only drive"),
+        ("a clock that jumps", "wrong clock"),
         ("two writers", "two writers"),
-        (f"readers beside a writer ({reads} reads)", "readers beside a writer"),
+        (f"readers beside a writer ({reads:,} reads)", "readers beside a writer"),
         ("a node lost under Ray", "a node lost under Ray"),
     ):
         keys = ("trials", "refused", "other_errors", "lost", "twice", "wrong")

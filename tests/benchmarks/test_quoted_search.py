@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,3 +51,38 @@ def test_every_engine_has_its_recorded_figures(kind: str) -> None:
     for engine, *cells in rows:
         name = OWN.get(engine, f"{engine.replace('1,024', '1024')}: the same search")
         assert cells == shown(results[f"{name}, {plain}"]), engine
+
+
+def test_the_page_of_decoding_quotes_near_samples() -> None:
+    results = recorded("near_samples")
+    page = (ROOT / "docs/reference/decoding.md").read_text(encoding="utf-8")
+    for label, pattern in (("Worlds, `mova-worlds-tiny`", "Worlds, {} samples, seed"), ("events of 32", "clips, {}")):
+        kinds = [
+            [row for name, row in results.items() if name.startswith(pattern.format(k))] for k in ("exact", "near")
+        ]
+        cells = next(line for line in page.splitlines() if line.startswith(f"| {label}")).split("|")[2:-1]
+        shown = [sum(row[key] for row in rows) / len(rows) for key in ("r1", "r5") for rows in kinds]
+        assert [float(cell) for cell in cells] == [sum(row["sentences"] for row in kinds[0]), *np.round(shown, 1)]
+
+
+PARAGRAPHS = {
+    "mova, moments": "mova search",
+    "LanceDB, exact, a sentence at a time, moments": "LanceDB, exact, a sentence at a time: the same search",
+    "mova, videos": "mova, videos only",
+    "LanceDB's multivectors, exact, videos": "LanceDB, multivectors, exact, videos only",
+    "LanceDB's multivectors, IVF-RQ, 20 lists, videos": "LanceDB, multivectors, IVF-RQ, 20 lists, videos only",
+    "LanceDB's multivectors, IVF-RQ, 100 lists, videos": "LanceDB, multivectors, IVF-RQ, 100 lists, videos only",
+}
+
+
+def test_the_table_of_paragraphs_has_the_recorded_figures() -> None:
+    results = recorded("paragraphs")
+    (rows,) = tables("Paragraphs beside multivectors").values()
+    assert [label for label, *_ in rows] == list(PARAGRAPHS)
+    for label, *cells in rows:
+        shown = [
+            results[f"{PARAGRAPHS[label]}, {sentences} sentences, {frames} frames"]
+            for frames in (180_000, 1_000_000)
+            for sentences in (3, 8)
+        ]
+        assert cells == [f"{row['recall']:.3f}: {row['p50_ms']:,.0f} / {row['p99_ms']:,.0f}" for row in shown]

@@ -57,6 +57,19 @@ def _placement(precision: str, device: str | torch.device | None) -> tuple[str, 
     return chosen, target
 
 
+def _placed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a video LLM with the precision and the device of the environment, where they are left to mova.
+
+    Raises:
+        UsageError: an unknown precision or device.
+    """
+    precision = options.get("precision") or "auto"
+    if options.get("device_map") is not None:
+        return options | {"precision": with_defaults(precision, None)[0]}
+    precision, device = _placement(precision, options.get("device"))
+    return options | {"precision": precision, "device": device}
+
+
 def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:
     """Load a model, ready to encode. It is the requested one or an error, never another one.
 
@@ -161,6 +174,8 @@ def _load_packaged(entry: Entry, precision: str, device: torch.device) -> DualEn
 def load_video_llm(name_or_path: str | Path, **options: Any) -> EntailmentModel:
     """Load a video or image LLM; options as for `VideoLLM.from_pretrained`.
 
+    Without a precision or a device, MOVA_PRECISION and MOVA_DEVICE count, as for `load`.
+
     Raises:
         ModelError: it cannot be found or loaded.
         UsageError: an option that does not exist, or that this machine cannot serve.
@@ -174,7 +189,7 @@ def load_video_llm(name_or_path: str | Path, **options: Any) -> EntailmentModel:
         return load_plugin(name_or_path, plugin, **options)
     load_foreign = FAMILIES["video-llm"].load_foreign
     assert load_foreign is not None
-    return resolve_name(load_foreign)(name_or_path, **options)
+    return resolve_name(load_foreign)(name_or_path, **_placed(options))
 
 
 JUDGES = {
@@ -202,7 +217,7 @@ def load_judge(name_or_path: str | Path, **options: Any) -> EntailmentModel | Fi
     if find_plugin(name_or_path) is None and not (Path(name_or_path) / "adapter_config.json").is_file():
         kind = str(read_json(find_checkpoint(name_or_path) / "config.json").get("model_type"))
         if kind in JUDGES:
-            return resolve_name(JUDGES[kind])(name_or_path, **options)
+            return resolve_name(JUDGES[kind])(name_or_path, **_placed(options))
     return load_video_llm(name_or_path, **options)
 
 
