@@ -1,7 +1,8 @@
 """Indexing speed versus its limits, memory by video length, the cost of a kill, and search latency with recall.
 
 All rates of one block come from one run: the bare decoder, the bare encoder (a transformer of the size of ViT-B/32 with
-random weights, as costly as a real one), and the index, which does both and writes.
+random weights, as costly as a real one), and the index, which does both and writes. Other tools are compared in
+`sampling.py`.
 """
 
 from __future__ import annotations

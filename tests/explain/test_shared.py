@@ -163,7 +163,7 @@ def test_models_without_a_basis_use_the_words_of_concepts(tiny_clip: Path, tmp_p
 
 
 def test_the_command_draws_and_prints_it(call: Call, films: list[Film], tmp_path: Path) -> None:
-    film, picture = films[0], tmp_path / "new" / "shared.png"
+    film, picture = films[0], tmp_path / "shared.png"
     caption = ("--text", f"{film.sentences[0]} A blue ring. {film.sentences[1]}")
     options = ("--method", "shared", "--plot", picture, "--model", "mova-worlds-tiny")
     code, out, err = call("explain", film.path, *caption, "--sentences", "1,3", *options, "--json")

@@ -176,7 +176,7 @@ def test_the_command_reads_every_form_of_file(folder: Path, tmp_path: Path, call
     assert "--pairs" in err
     assert call("score", folder / "one.mp4", "x", "--pairs", path)[0] == 2
     assert call("score", folder / "one.mp4", "x", "--out", path)[0] == 2
-    assert call("score", "--pairs", path, "--out", tmp_path / "none" / "o", *options)[0] == 1
+    assert call("score", "--pairs", path, "--out", tmp_path / "none" / "o", *options)[0] == 2
 
 
 def test_pairs_are_read_strictly(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from tests.support.object_storage import serving
 from tests.support.plain_generator import ROWS, Plain
 
 MODEL = "mova-worlds-tiny"
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # as `connected` does: Ray is imported here before
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "300")  # nodes start slowly on a busy machine
 os.environ.setdefault("RAY_health_check_period_ms", "1000")  # a lost node is noticed after 5 s, not 15 s
 

@@ -291,6 +291,7 @@ def connected(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine; a connection that exists is used and stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to others
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its messages would be printed among results
     loaded = sys.modules.get("ray")
     shows_token = not (loaded and loaded.is_initialized()) and needs_token(address)
     if shows_token:
