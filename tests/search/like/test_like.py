@@ -139,6 +139,7 @@ def test_a_picture_in_memory_is_the_file_of_it(index: Index, tmp_path: Path, for
 
 
 def test_answers_and_their_parts_are_tables_with_the_same_columns(index: Index) -> None:
+    pytest.importorskip("pandas")
     found = index.search_like(f"{index.videos()[0].path}@1", k=3, skip=1)
     assert isinstance(found, Answer)
     assert found.skip == 1
