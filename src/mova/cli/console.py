@@ -118,6 +118,7 @@ class _Lines(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
         text = self.format(record)
         level = f"{record.levelname} " if record.levelno > logging.INFO else ""
         note(f"{level}{text if record.exc_info else one_line(text)}", self._console)
