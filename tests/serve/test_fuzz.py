@@ -30,7 +30,6 @@ from schemathesis.checks import (
 from mova.search.index import Index
 from mova.serve.library.jobs import Jobs
 from mova.serve.settings import Settings
-from mova.video.probe import probe
 from tests.serve.conftest import API, JudgingEncoder, running, write_films
 
 EXAMPLES = int(os.environ.get("MOVA_FUZZ_EXAMPLES", "25"))
@@ -54,8 +53,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setattr(Jobs, "_run", lambda *_: None)
         with running(known, JudgingEncoder()) as address:
             yield address
-    assert not list((folder / "sent" / ".quarantine").iterdir())
-    assert all(probe(path).width for path in (folder / "sent").glob("[!.]*"))  # a picture has been sent, perhaps
+    assert [path.name for path in (folder / "sent").iterdir()] == [".quarantine"]
     assert len(list((folder / "films").rglob("*.mp4"))) == 3
 
 

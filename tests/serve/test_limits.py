@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from mova.search.index import Index
 from mova.search.score import score_embedding
@@ -145,6 +147,12 @@ def test_a_video_that_was_sent_is_checked_kept_and_a_job(taking: Any, tmp_path: 
     assert files(tmp_path / "sent") == ["new (2).mp4", "new.mp4"]
 
 
+def picture(kind: str) -> bytes:
+    content = BytesIO()
+    Image.new("RGB", (32, 16), "red").save(content, kind)
+    return content.getvalue()
+
+
 def test_what_is_no_video_is_not_kept(taking: Any, tmp_path: Path) -> None:
     write_colours(tmp_path / "new.mp4", [("red", 2)])
     good = (tmp_path / "new.mp4").read_bytes()
@@ -153,6 +161,8 @@ def test_what_is_no_video_is_not_kept(taking: Any, tmp_path: Path) -> None:
         ("a.mp4", b"<html>hello</html>", 415),
         ("a.mp4", os.urandom(4096), 415),
         ("a.mp4", good[: len(good) // 3], 415),
+        ("a.mp4", picture("png"), 415),
+        ("a.mp4", picture("jpeg"), 415),
         ("a.exe", good, 415),
         ("a", good, 415),
         ("a.mp4", b" " * ((1 << 20) + 1), 413),

@@ -67,8 +67,8 @@ _MAGIC = re.compile(r"[*?\[]")
 def expand_patterns(paths: Iterable[str | Path]) -> list[str | Path]:
     """Return paths with each pattern of local files replaced by what fits it, in order of path.
 
-    A path that exists stays as it is, also if it contains such characters. `*` and `?` stand for characters of one name, `[ab]` for one
-    of some, `**` for any folders. Hidden files and folders are skipped, and links to folders are not followed by `**`.
+    A path that exists stays as it is. `*` and `?` stand for characters of one name, `[ab]` for one of some, `**` for
+    any folders. Hidden files and folders are skipped, and links to folders are not followed by `**`.
 
     Args:
         paths: files, folders, patterns (`films/*.mp4`) and URIs, which stay as they are.

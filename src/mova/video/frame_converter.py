@@ -138,11 +138,16 @@ def pixel_aspect(container: Any, track: Any) -> float:
     The container's ratio comes before that of the coded stream, as in FFmpeg. It is 1 if neither is plausible, and for
     photographs, whose ratio is one of printing resolutions.
     """
-    name = container.format.name
-    if name == "image2" or name.endswith("_pipe"):
+    if is_picture(container):
         return 1.0
     ratios = (float(ratio or 0) for ratio in (track.sample_aspect_ratio, track.codec_context.sample_aspect_ratio))
     return next((ratio for ratio in ratios if 1 / MAX_ASPECT <= ratio <= MAX_ASPECT), 1.0)
+
+
+def is_picture(container: Any) -> bool:
+    """Return whether an open file is a single picture, by FFmpeg's format."""
+    name: str = container.format.name
+    return name == "image2" or name.endswith("_pipe")
 
 
 def display_width(width: int, pixel_aspect: float) -> int:

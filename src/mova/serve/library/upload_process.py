@@ -8,6 +8,8 @@ from contextlib import suppress
 
 from mova.errors import VideoError
 from mova.serve.files.children import report_failure
+from mova.video.container import open_video, video_errors
+from mova.video.frame_converter import is_picture
 from mova.video.probe import probe
 from mova.video.reader import stream
 
@@ -36,6 +38,9 @@ def main(words: list[str]) -> int:
 
 def _decode(path: str) -> None:
     probe(path)
+    with video_errors(path), open_video(path, threads=1) as (container, _):
+        if is_picture(container):
+            raise VideoError(path, "is a picture, not a video")
     frames = sum(len(part) for part in stream(path, fps=1.0, end=LOOKED_AT, short_side=64, threads=1))
     if not frames:
         raise VideoError(path, "shows no picture")
