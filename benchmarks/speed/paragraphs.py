@@ -19,11 +19,18 @@ from lancedb.index import IvfRq
 
 from benchmarks.common import harness
 from benchmarks.common.footage import Footage
-from benchmarks.speed.search_scale import VIDEOS, K, Place, disk_bytes, measure, recall
-from mova.search import query
+from benchmarks.speed.search_scale import (
+    VIDEOS,
+    K,
+    Place,
+    disk_bytes,
+    finish,
+    measure,
+    parser_of_sizes,
+    recall,
+    whole_query,
+)
 from mova.search.cold.snapshot import Snapshot
-from mova.search.narrow.selection import Reader
-from mova.search.query import Query
 from mova.search.storage.store import Store
 from mova.search.storage.upkeep import BITS
 from mova.utils.batching import batches
@@ -66,20 +73,14 @@ def own_videos(snapshot: Snapshot, sentences: _F32) -> list[str]:
     return [contents[row] for row in np.argsort(-means, kind="stable")[:K]]
 
 
-def whole_paragraph(reader: Reader, sentences: _F32) -> list[tuple[str, float, float]]:
-    """Return the best ten moments for a paragraph."""
-    request = Query("x", ("x",) * len(sentences), sentences, "none")
-    return [(moment.video, moment.start, moment.end) for moment in query.search(reader, request, K)]
-
-
 def paragraphs(report: harness.Report, place: Place, count: int) -> None:
     """Measure paragraphs of a number of sentences in an index of one size."""
     kind, snapshot = f"{count} sentences, {place.kind}", place.snapshot()
     asked = place.queries[: len(place.queries) // count * count].reshape(-1, count, place.dim)
     few = asked[: max(5, len(asked) // 5)]
     tables = Store(place.index)
-    latency, moments = measure(lambda sentences: whole_paragraph(snapshot, sentences), asked)
-    lance, exact = measure(lambda sentences: whole_paragraph(tables, sentences), few)
+    latency, moments = measure(lambda sentences: whole_query(snapshot, sentences), asked)
+    lance, exact = measure(lambda sentences: whole_query(tables, sentences), few)
     found = recall(moments, exact)
     report.row(name=f"mova search, {kind}", **latency, recall=found)
     report.row(name=f"LanceDB, exact, a sentence at a time: the same search, {kind}", **lance, recall=1.0)
@@ -116,11 +117,7 @@ def multivectors(place: Place, snapshot: Snapshot) -> tuple[dict[str, float], An
 
 def main() -> None:
     """Measure all sizes."""
-    parser = harness.plain_parser(__doc__)
-    parser.add_argument("--rows", type=int, action="append", help="number of frames; may be repeated")
-    parser.add_argument("--folder", type=Path, help="keep all indexes here, and go on with those that are there")
-    parser.add_argument("--only-build", action="store_true", help="build the indexes, and measure nothing")
-    args = parser.parse_args()
+    args = parser_of_sizes(__doc__).parse_args()
     report = harness.Report("paragraphs", seeds=[args.seed])
     with tempfile.TemporaryDirectory() as name:
         for rows in args.rows or ((20_000,) if args.quick else (180_000, 1_000_000)):
@@ -134,10 +131,7 @@ def main() -> None:
                     paragraphs(report, place, count)
     if args.only_build:
         return
-    columns = ("name", "p50_ms", "p99_ms", "recall", "build_seconds", "disk")
-    for row in report.rows:
-        row |= {key: row.get(key) for key in columns}
-    report.finish(columns=columns)
+    finish(report)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ given beside the seconds of every build.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 import time
@@ -112,9 +113,10 @@ def measure(ask: Callable[[_F32], Any], queries: _F32) -> tuple[dict[str, float]
     return {f"p{share}_ms": 1000 * float(np.percentile(seconds, share)) for share in (50, 95, 99)}, answers
 
 
-def whole_query(reader: Reader, vector: _F32) -> list[tuple[str, float, float]]:
-    """Return the moments for a query."""
-    request = Query("x", ("x",), vector[None], "none")
+def whole_query(reader: Reader, vectors: _F32) -> list[tuple[str, float, float]]:
+    """Return the moments for a query: one sentence (d,), or several (S, d)."""
+    vectors = np.atleast_2d(vectors)
+    request = Query("x", ("x",) * len(vectors), vectors, "none")
     return [(moment.video, moment.start, moment.end) for moment in query.search(reader, request, K)]
 
 
@@ -332,14 +334,28 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-def main() -> None:
-    """Measure all sizes."""
-    parser = harness.plain_parser(__doc__)
+def parser_of_sizes(doc: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark of indexes of several sizes, which are kept in a folder."""
+    parser = harness.plain_parser(doc)
     parser.add_argument("--rows", type=int, action="append", help="number of frames; may be repeated")
-    parser.add_argument("--real", type=Path, help="an index whose vectors, with noise, are searched too")
-    parser.add_argument("--words", type=Path, help="an index whose text tower encodes sentences before searches")
     parser.add_argument("--folder", type=Path, help="keep all indexes here, and go on with those that are there")
     parser.add_argument("--only-build", action="store_true", help="build the indexes, and measure nothing")
+    return parser
+
+
+def finish(report: harness.Report) -> None:
+    """Print and record rows of which not all have the same columns."""
+    columns = ("name", "p50_ms", "p99_ms", "recall", "build_seconds", "disk")
+    for row in report.rows:
+        row |= {key: row.get(key) for key in columns}
+    report.finish(columns=columns)
+
+
+def main() -> None:
+    """Measure all sizes."""
+    parser = parser_of_sizes(__doc__)
+    parser.add_argument("--real", type=Path, help="an index whose vectors, with noise, are searched too")
+    parser.add_argument("--words", type=Path, help="an index whose text tower encodes sentences before searches")
     args = parser.parse_args()
     report = harness.Report("search_scale", seeds=[args.seed])
     for rows in args.rows or ((20_000, 60_000) if args.quick else (180_000, 1_000_000)):
@@ -361,10 +377,7 @@ def main() -> None:
                     from_words(report, place, args.words)
     if args.only_build:
         return
-    columns = ("name", "p50_ms", "p99_ms", "recall", "build_seconds", "disk")
-    for row in report.rows:
-        row |= {key: row.get(key) for key in columns}
-    report.finish(columns=columns)
+    finish(report)
 
 
 if __name__ == "__main__":
